@@ -1,0 +1,43 @@
+//! What the engine needs of a model.
+
+use tinderbox_model::{Output, Step, Want};
+
+/// A model that runs steps over a block KV cache of fixed size.
+pub trait Runner {
+    /// Number of token ids.
+    fn vocab_size(&self) -> usize;
+
+    /// Tokens in a KV block.
+    fn block_size(&self) -> usize;
+
+    /// KV blocks; their ids are `0 .. blocks`.
+    fn blocks(&self) -> usize;
+
+    /// Most rows of one step.
+    fn max_rows(&self) -> usize;
+
+    /// Tokens one sequence can hold, prompt and answer together.
+    fn context(&self) -> usize;
+
+    /// Runs one step: writes the rows' keys and values to the blocks of their sequences, and
+    /// answers for `step.outputs` (which is empty in the middle of a long prompt).
+    ///
+    /// # Errors
+    /// See [`RunnerError`].
+    fn forward(
+        &mut self,
+        step: &Step,
+        want: Want,
+    ) -> impl Future<Output = Result<Output, RunnerError>>;
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunnerError {
+    /// This step failed; later ones may succeed. Its sequences are given up, the others go on.
+    #[error("the step failed: {0}")]
+    Step(String),
+    /// The device is gone, and the KV cache with it. The engine ends.
+    #[error("the device is lost: {0}")]
+    Lost(String),
+}

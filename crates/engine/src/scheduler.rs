@@ -1,0 +1,208 @@
+//! Which rows the next step computes.
+//!
+//! Every running sequence with one pending token (an answer being written) gets its row in every
+//! step; prompts share what is left of the step, oldest first, so that reading a long prompt does
+//! not stop the answers. Where an answer needs a block and none is free, the youngest sequence
+//! gives its blocks back and waits to be computed again from its tokens. The oldest one therefore
+//! always advances, and since the context is no larger than all blocks together, it always fits.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use tinderbox_model::{Step, Want};
+use tinderbox_protocol::Error;
+
+use crate::Limits;
+use crate::blocks::Blocks;
+use crate::sequence::Sequence;
+
+/// All sequences, and the KV blocks they hold.
+pub(crate) struct Scheduler {
+    pub blocks: Blocks,
+    /// Oldest first; all of `running` is older than all of `waiting`.
+    pub running: Vec<Sequence>,
+    pub waiting: VecDeque<Sequence>,
+    /// Times a sequence gave its blocks back.
+    pub preempted: u64,
+    max_sequences: usize,
+    /// Most rows of prompts in a step.
+    prefill_rows: usize,
+    /// Most rows of a step.
+    max_rows: usize,
+    /// Most rows of a step that score prompt tokens, and so bring back logits.
+    score_rows: usize,
+}
+
+/// The next step, and whose its rows are.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub step: Step,
+    pub want: Want,
+    pub parts: Vec<Part>,
+}
+
+/// The rows of one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    /// Index among the running sequences; they stay in place until the step is taken in.
+    pub sequence: usize,
+    /// Its next rows in the step.
+    pub rows: usize,
+    /// Its outputs in the step.
+    pub outputs: Range<usize>,
+}
+
+impl Scheduler {
+    /// A scheduler over `blocks` for a model with `vocab` tokens and steps of `max_rows` rows.
+    pub fn new(limits: &Limits, blocks: Blocks, max_rows: usize, vocab: usize) -> Scheduler {
+        let row_bytes = vocab.max(1) * size_of::<f32>();
+        let max_rows = max_rows.max(1);
+        Scheduler {
+            blocks,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            preempted: 0,
+            // An answer's row is never put off, so there are no more answers than rows.
+            max_sequences: limits.max_sequences.clamp(1, max_rows),
+            prefill_rows: limits.prefill_rows.max(1),
+            max_rows,
+            score_rows: (limits.logit_bytes / row_bytes).max(1),
+        }
+    }
+
+    /// Most sequences that run at once.
+    pub fn max_sequences(&self) -> usize {
+        self.max_sequences
+    }
+
+    /// Nothing runs and nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Drops the sequences nobody listens to.
+    pub fn drop_cancelled(&mut self) {
+        self.waiting.retain(|sequence| !sequence.is_cancelled());
+        for index in (0..self.running.len()).rev() {
+            if self.running[index].is_cancelled() {
+                let sequence = self.remove(index);
+                tracing::debug!(id = sequence.id, "cancelled");
+            }
+        }
+    }
+
+    /// Takes a running sequence out and its blocks back.
+    pub fn remove(&mut self, index: usize) -> Sequence {
+        let mut sequence = self.running.remove(index);
+        self.blocks.release(&mut sequence.table);
+        sequence
+    }
+
+    /// Ends every sequence with an error.
+    pub fn fail_all(&mut self, error: &Error) {
+        while !self.running.is_empty() {
+            self.remove(self.running.len() - 1).fail(error.clone());
+        }
+        self.waiting.drain(..).for_each(|sequence| sequence.fail(error.clone()));
+    }
+
+    /// The next step; `None` only when idle.
+    pub fn plan(&mut self) -> Option<Plan> {
+        self.make_room();
+        self.admit();
+        if self.running.is_empty() {
+            return None;
+        }
+        let mut plan = Plan { step: Step::default(), want: Want::Argmax, parts: Vec::new() };
+        for (index, sequence) in self.running.iter().enumerate() {
+            if sequence.pending() == 1 {
+                plan.add(index, sequence, 1);
+            }
+        }
+        let mut rows_left = self.prefill_rows.min(self.max_rows - plan.step.tokens.len());
+        let mut scores_left = self.score_rows;
+        for (index, sequence) in self.running.iter().enumerate() {
+            let mut rows = sequence.pending().min(rows_left);
+            if sequence.pending() == 1 || rows == 0 {
+                continue;
+            }
+            let scored = sequence.scored(rows);
+            if scored.len() > scores_left {
+                rows = scored.start + scores_left - sequence.cached;
+            }
+            if rows > 0 {
+                scores_left -= sequence.scored(rows).len();
+                rows_left -= rows;
+                plan.add(index, sequence, rows);
+            }
+        }
+        Some(plan)
+    }
+
+    /// Gives every running sequence blocks for its pending tokens, the oldest first.
+    fn make_room(&mut self) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let sequence = &mut self.running[index];
+            if self.blocks.grow(&mut sequence.table, sequence.tokens.len()) {
+                index += 1;
+            } else {
+                let mut youngest = self.remove(self.running.len() - 1);
+                tracing::debug!(id = youngest.id, "gives its blocks back");
+                youngest.forget();
+                self.preempted += 1;
+                self.waiting.push_front(youngest);
+            }
+        }
+    }
+
+    /// Lets waiting sequences in, in their order, while there are places and blocks.
+    fn admit(&mut self) {
+        while self.running.len() < self.max_sequences
+            && let Some(next) = self.waiting.front_mut()
+        {
+            let needed = self.blocks.needed(next.tokens.len());
+            // Each running sequence may soon need a block; without these to spare the newcomer
+            // would give its own back after a step or two.
+            let spare = self.running.len();
+            if needed + spare > self.blocks.free()
+                || !self.blocks.grow(&mut next.table, next.tokens.len())
+            {
+                break;
+            }
+            self.running.extend(self.waiting.pop_front());
+        }
+    }
+}
+
+impl Plan {
+    fn add(&mut self, index: usize, sequence: &Sequence, rows: usize) {
+        let step = &mut self.step;
+        let place = step.tables.len() as u32;
+        let (row, output) = (step.tokens.len(), step.outputs.len());
+        let range = sequence.cached..sequence.cached + rows;
+
+        step.tables.push(sequence.table.clone());
+        step.tokens.extend(&sequence.tokens[range.clone()]);
+        step.positions.extend(range.clone().map(|position| position as u32));
+        step.sequences.extend(range.clone().map(|_| place));
+
+        let scored = sequence.scored(rows);
+        if !scored.is_empty() {
+            self.want = Want::Logits;
+        }
+        let row_of = |position: usize| (row + position - range.start) as u32;
+        step.outputs.extend(scored.map(row_of));
+        if sequence.chooses(rows) {
+            step.outputs.push(row_of(range.end - 1));
+            if sequence.wants_logits() {
+                self.want = Want::Logits;
+            }
+        }
+        self.parts.push(Part { sequence: index, rows, outputs: output..step.outputs.len() });
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

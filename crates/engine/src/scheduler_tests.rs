@@ -1,0 +1,202 @@
+//! The scheduler without any model.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sequence::{Answer, Desk, Vocabulary};
+use crate::shared::Shared;
+use crate::Submission;
+
+struct NoWords;
+
+impl Vocabulary for NoWords {
+    fn bytes(&self, _: u32) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn is_special(&self, _: u32) -> bool {
+        false
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        &[]
+    }
+}
+
+const VOCAB: usize = 10;
+const BLOCK: usize = 4;
+
+/// A scheduler and the receivers that keep its sequences alive.
+struct Case {
+    scheduler: Scheduler,
+    shared: Arc<Shared>,
+    readers: Vec<Box<dyn std::any::Any>>,
+}
+
+fn case(max_sequences: usize, prefill_rows: usize, max_rows: usize, blocks: usize) -> Case {
+    let limits =
+        Limits { max_sequences, prefill_rows, logit_bytes: 3 * VOCAB * 4, ..Limits::default() };
+    Case {
+        scheduler: Scheduler::new(&limits, Blocks::new(blocks, BLOCK), max_rows, VOCAB),
+        shared: Arc::new(Shared::new(blocks * BLOCK, VOCAB, 1000, 0)),
+        readers: Vec::new(),
+    }
+}
+
+impl Case {
+    fn add(&mut self, prompt: usize, max_tokens: usize, prompt_logprobs: bool) {
+        let mut submission = Submission {
+            id: format!("{}", self.readers.len()),
+            tokens: vec![1; prompt],
+            max_tokens: Some(max_tokens),
+            prompt_logprobs: prompt_logprobs.then_some(1),
+            ..Submission::default()
+        };
+        submission.sampling.temperature = 0.0;
+        let (sender, reader) = async_channel::unbounded();
+        self.readers.push(Box::new(reader));
+        let (bounds, place) = ((self.shared.context, VOCAB), self.shared.enter().unwrap());
+        let sequence = Sequence::new(submission, bounds, 0, &NoWords, place, sender).unwrap();
+        self.scheduler.waiting.push_back(sequence);
+    }
+
+    /// Rows of each running sequence in the next step, by id; takes the step in with token 2.
+    fn step(&mut self) -> Vec<(String, usize)> {
+        let plan = self.scheduler.plan().unwrap();
+        let rows: Vec<_> = (plan.parts.iter())
+            .map(|part| (self.scheduler.running[part.sequence].id.clone(), part.rows))
+            .collect();
+        self.take_in(&plan);
+        rows
+    }
+
+    fn take_in(&mut self, plan: &Plan) {
+        let mut desk = Desk { vocabulary: &NoWords, vocab: VOCAB, candidates: Vec::new() };
+        let mut row = vec![0.0; VOCAB];
+        row[2] = 1.0;
+        let logits = row.repeat(plan.step.outputs.len());
+        let mut ended = Vec::new();
+        for part in &plan.parts {
+            let range = part.outputs.start * VOCAB..part.outputs.end * VOCAB;
+            let sequence = &mut self.scheduler.running[part.sequence];
+            if sequence.advance(part.rows, Answer::Logits(&logits[range]), &mut desk).unwrap() {
+                ended.push(part.sequence);
+            }
+        }
+        ended.sort_unstable();
+        for index in ended.into_iter().rev() {
+            self.scheduler.remove(index);
+        }
+    }
+}
+
+fn rows(list: &[(&str, usize)]) -> Vec<(String, usize)> {
+    list.iter().map(|(id, rows)| (id.to_string(), *rows)).collect()
+}
+
+#[test]
+fn answers_go_on_while_a_long_prompt_is_read_in_chunks() {
+    let mut case = case(4, 6, 64, 64);
+    case.add(3, 20, false);
+    assert_eq!(case.step(), rows(&[("0", 3)]));
+    case.add(14, 20, false);
+    case.add(2, 20, false);
+    assert_eq!(case.step(), rows(&[("0", 1), ("1", 6)]));
+    assert_eq!(case.step(), rows(&[("0", 1), ("1", 6)]));
+    assert_eq!(case.step(), rows(&[("0", 1), ("1", 2), ("2", 2)]));
+    assert_eq!(case.step(), rows(&[("0", 1), ("1", 1), ("2", 1)]));
+}
+
+#[test]
+fn a_step_never_has_more_rows_than_the_runner_takes() {
+    let mut case = case(100, 100, 5, 64);
+    for _ in 0..8 {
+        case.add(9, 5, false);
+    }
+    while !case.scheduler.is_idle() {
+        let plan = case.scheduler.plan().unwrap();
+        assert!((1..=5).contains(&plan.step.tokens.len()));
+        case.take_in(&plan);
+    }
+}
+
+#[test]
+fn scored_prompts_bring_back_a_bounded_number_of_rows() {
+    let mut case = case(4, 100, 100, 64);
+    case.add(10, 1, true);
+    case.add(10, 1, true);
+    // Three rows of logits fit the bound; the row that chooses comes on top.
+    for expected in [[3, 0], [3, 0], [3, 0], [1, 3], [0, 3], [0, 3], [0, 1]] {
+        let plan = case.scheduler.plan().unwrap();
+        let got: Vec<usize> = plan.parts.iter().map(|part| part.rows).collect();
+        let expected: Vec<usize> = expected.into_iter().filter(|rows| *rows > 0).collect();
+        assert_eq!(got, expected);
+        assert!(plan.step.outputs.len() <= 4);
+        case.take_in(&plan);
+    }
+    assert!(case.scheduler.is_idle());
+}
+
+#[test]
+fn logits_are_asked_only_where_somebody_reads_them() {
+    let mut case = case(4, 100, 100, 64);
+    case.add(5, 3, false);
+    assert_eq!(case.scheduler.plan().unwrap().want, Want::Argmax);
+    case.add(5, 3, true);
+    assert_eq!(case.scheduler.plan().unwrap().want, Want::Logits);
+}
+
+#[test]
+fn the_youngest_gives_its_blocks_back_and_comes_first_again() {
+    // 4 blocks of 4 tokens: two prompts of 4 with one spare block each, then both grow.
+    let mut case = case(4, 100, 100, 4);
+    case.add(4, 12, false);
+    case.add(4, 12, false);
+    case.add(1, 1, false);
+    assert_eq!(case.step(), rows(&[("0", 4), ("1", 4)]));
+    for _ in 0..4 {
+        assert_eq!(case.step(), rows(&[("0", 1), ("1", 1)]));
+    }
+    assert_eq!(case.step(), rows(&[("0", 1)]));
+    assert_eq!(case.scheduler.preempted, 1);
+    let waiting: Vec<_> = case.scheduler.waiting.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(waiting, ["1", "2"]);
+    for _ in 0..6 {
+        assert_eq!(case.step(), rows(&[("0", 1)]));
+    }
+    assert_eq!(case.step(), rows(&[("1", 9)]), "prompt and answer are computed again");
+}
+
+proptest! {
+    #[test]
+    fn every_mix_ends_with_every_block_free(
+        sequences in prop::collection::vec((1usize..20, 0usize..12, any::<bool>()), 1..12),
+        max_sequences in 1usize..6,
+        prefill_rows in 1usize..9,
+        max_rows in 1usize..12,
+        blocks in 8usize..14,
+    ) {
+        let mut case = case(max_sequences, prefill_rows, max_rows, blocks);
+        for (prompt, max_tokens, scored) in sequences {
+            case.add(prompt, max_tokens, scored);
+        }
+        for _ in 0..20_000 {
+            let Some(plan) = case.scheduler.plan() else { break };
+            let step = &plan.step;
+            prop_assert!(!step.tokens.is_empty() && step.tokens.len() <= max_rows);
+            let held: Vec<u32> = (case.scheduler.running.iter())
+                .flat_map(|s| s.table.iter().copied()).collect();
+            prop_assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len());
+            for (position, sequence) in step.positions.iter().zip(&step.sequences) {
+                let table = &step.tables[*sequence as usize];
+                prop_assert!((*position as usize) < table.len() * BLOCK);
+            }
+            case.take_in(&plan);
+        }
+        prop_assert!(case.scheduler.is_idle());
+        prop_assert_eq!(case.scheduler.blocks.free(), blocks);
+    }
+}

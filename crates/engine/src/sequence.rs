@@ -1,0 +1,273 @@
+//! One sequence: its tokens, where it stands, and the events it sends.
+
+use std::collections::BTreeSet;
+
+use async_channel::Sender;
+use tinderbox_protocol::{
+    Error, Event, Finish, FinishReason, Logprob, Started, Token, TokenLogprob,
+};
+
+use crate::Submission;
+use crate::logprobs::LogSoftmax;
+use crate::sampler::{Candidate, Sampler};
+use crate::shared::Place;
+use crate::text::TextStream;
+
+/// What the engine needs of a tokenizer.
+pub trait Vocabulary: Send + Sync {
+    /// A token's bytes as text, those of special tokens too; empty where it has none.
+    fn bytes(&self, id: u32) -> Vec<u8>;
+
+    /// Whether a token is a mark rather than text.
+    fn is_special(&self, id: u32) -> bool;
+
+    /// Tokens that end an answer.
+    fn end_tokens(&self) -> &[u32];
+}
+
+/// One sequence from admission to its last event.
+pub(crate) struct Sequence {
+    pub id: String,
+    /// Prompt and answer so far.
+    pub tokens: Vec<u32>,
+    /// The first tokens whose keys and values are in the KV cache.
+    pub cached: usize,
+    /// KV blocks that hold them, and room for the pending ones.
+    pub table: Vec<u32>,
+    prompt: usize,
+    max_tokens: usize,
+    min_tokens: usize,
+    ends: BTreeSet<u32>,
+    include_stop: bool,
+    show_special: bool,
+    logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
+    /// Prompt token whose score is the next to come.
+    next_score: usize,
+    sampler: Sampler,
+    seed: u64,
+    text: TextStream,
+    /// Kept until the prompt has been read.
+    started: Option<Started>,
+    events: Sender<Result<Event, Error>>,
+    _place: Place,
+}
+
+/// A step's answer to one sequence.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer<'a> {
+    /// A row of logits for each output.
+    Logits(&'a [f32]),
+    /// The best token of each output.
+    Tokens(&'a [u32]),
+}
+
+/// What sequences use in turn.
+pub(crate) struct Desk<'a> {
+    pub vocabulary: &'a dyn Vocabulary,
+    /// Number of token ids.
+    pub vocab: usize,
+    pub candidates: Vec<Candidate>,
+}
+
+impl Sequence {
+    /// # Errors
+    /// Whatever is wrong with the submission.
+    pub fn new(
+        mut submission: Submission,
+        (context, vocab): (usize, usize),
+        seed: u64,
+        vocabulary: &dyn Vocabulary,
+        place: Place,
+        events: Sender<Result<Event, Error>>,
+    ) -> Result<Sequence, Error> {
+        let (max_tokens, truncated) = submission.settle(context, vocab)?;
+        let Submission { id, tokens, sampling, stop, logprobs, prompt_logprobs, .. } = submission;
+        let mut ends: BTreeSet<u32> = stop.tokens.into_iter().collect();
+        if !stop.ignore_eos {
+            ends.extend(vocabulary.end_tokens());
+        }
+        let mut started = Started { prompt_tokens: tokens.len(), truncated, ..Started::default() };
+        if prompt_logprobs.is_some() && !submission.added_bos {
+            // Nothing comes before the first token, so nothing can say how likely it was.
+            let (id, bytes) = (tokens[0], vocabulary.bytes(tokens[0]));
+            started.prompt.push(TokenLogprob { id, bytes, logprob: None, top: Vec::new() });
+        }
+        Ok(Sequence {
+            id,
+            cached: 0,
+            table: Vec::new(),
+            prompt: tokens.len(),
+            max_tokens,
+            min_tokens: stop.min_tokens,
+            ends,
+            include_stop: stop.include_in_text,
+            show_special: stop.show_special_tokens,
+            logprobs,
+            prompt_logprobs,
+            next_score: 1,
+            sampler: Sampler::new(sampling, seed, &tokens),
+            seed,
+            text: TextStream::new(stop.strings, stop.include_in_text)?,
+            started: Some(started),
+            events,
+            tokens,
+            _place: place,
+        })
+    }
+
+    /// Tokens that must be computed before the next one can be chosen.
+    pub fn pending(&self) -> usize {
+        self.tokens.len() - self.cached
+    }
+
+    /// Tokens of the prompt.
+    pub fn prompt(&self) -> usize {
+        self.prompt
+    }
+
+    /// Tokens generated so far.
+    pub fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    /// The prompt has not been read yet.
+    pub fn is_reading(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Nobody reads the events any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Gives up what is cached, to be computed again from the tokens.
+    pub fn forget(&mut self) {
+        self.cached = 0;
+    }
+
+    /// Of the next `rows` rows, those that score the prompt token after them.
+    pub fn scored(&self, rows: usize) -> std::ops::Range<usize> {
+        if self.prompt_logprobs.is_none() {
+            return 0..0;
+        }
+        let first = self.next_score - 1;
+        let end = (self.cached + rows).min(self.prompt - 1);
+        first..end.max(first)
+    }
+
+    /// Whether the last of the next `rows` rows chooses a token.
+    pub fn chooses(&self, rows: usize) -> bool {
+        rows == self.pending() && self.max_tokens > 0
+    }
+
+    /// Whether choosing takes all logits, or only the best token.
+    pub fn wants_logits(&self) -> bool {
+        !self.sampler.is_argmax() || self.logprobs.is_some()
+    }
+
+    /// Ends with an error.
+    pub fn fail(self, error: Error) {
+        self.send(Err(error));
+    }
+
+    /// Takes in a step over the next `rows` rows. Answers whether the sequence is finished.
+    ///
+    /// # Errors
+    /// Logits that are no distribution.
+    pub fn advance(&mut self, rows: usize, answer: Answer, desk: &mut Desk) -> Result<bool, Error> {
+        let (id, logprob) = match answer {
+            Answer::Tokens(ids) => (ids.last().copied(), None),
+            Answer::Logits(logits) => {
+                let mut logits = logits.chunks_exact(desk.vocab);
+                for _ in self.scored(rows) {
+                    self.score(logits.next().unwrap_or_default(), desk)?;
+                }
+                match logits.next() {
+                    None => (None, None),
+                    Some(row) => self.choose(row, desk)?,
+                }
+            }
+        };
+        self.cached += rows;
+        if self.pending() > 0 {
+            return Ok(false);
+        }
+        if let Some(started) = self.started.take() {
+            self.send(Ok(Event::Started(started)));
+        }
+        match id {
+            Some(id) => Ok(self.accept(id, logprob, desk.vocabulary)),
+            None if self.max_tokens == 0 => Ok(self.finish(FinishReason::Length)),
+            None => Err(Error::Internal("the model answered no token".into())),
+        }
+    }
+
+    fn score(&mut self, row: &[f32], desk: &Desk) -> Result<(), Error> {
+        let count = self.prompt_logprobs.unwrap_or(0);
+        let entry = entry(row, self.tokens[self.next_score], count, desk.vocabulary)?;
+        self.next_score += 1;
+        if let Some(started) = &mut self.started {
+            started.prompt.push(entry);
+        }
+        Ok(())
+    }
+
+    fn choose(
+        &mut self,
+        row: &[f32],
+        desk: &mut Desk,
+    ) -> Result<(Option<u32>, Option<TokenLogprob>), Error> {
+        let id = self.sampler.choose(row, &mut desk.candidates).ok_or_else(no_distribution)?;
+        let logprob = self.logprobs.map(|count| entry(row, id, count, desk.vocabulary));
+        Ok((Some(id), logprob.transpose()?))
+    }
+
+    /// Adds a generated token. Answers whether it was the last.
+    fn accept(&mut self, id: u32, logprob: Option<TokenLogprob>, words: &dyn Vocabulary) -> bool {
+        self.tokens.push(id);
+        self.sampler.record(id);
+        let generated = self.generated();
+        let may_stop = generated > self.min_tokens;
+        let ends = may_stop && self.ends.contains(&id);
+        let shown = match words.is_special(id) {
+            true => self.show_special,
+            false => !ends || self.include_stop,
+        };
+        let bytes = if shown { words.bytes(id) } else { Vec::new() };
+        let piece = self.text.push(&bytes, may_stop);
+        self.send(Ok(Event::Token(Token { id, text: piece.text, logprob })));
+        if ends {
+            self.finish(FinishReason::EndToken(id))
+        } else if let Some(stop) = piece.stop {
+            self.finish(FinishReason::StopString(stop))
+        } else {
+            generated == self.max_tokens && self.finish(FinishReason::Length)
+        }
+    }
+
+    fn finish(&mut self, reason: FinishReason) -> bool {
+        let text = self.text.finish();
+        let completion_tokens = self.generated();
+        let finish = Finish { reason, text, completion_tokens, seed: self.seed };
+        self.send(Ok(Event::Finished(finish)));
+        true
+    }
+
+    fn send(&self, event: Result<Event, Error>) {
+        // A closed channel is a cancelled sequence; the scheduler drops it before the next step.
+        let _ = self.events.try_send(event);
+    }
+}
+
+fn entry(row: &[f32], id: u32, count: usize, words: &dyn Vocabulary) -> Result<TokenLogprob, Error> {
+    let row = LogSoftmax::new(row).ok_or_else(no_distribution)?;
+    let top = (row.top(count).into_iter())
+        .map(|(id, logprob)| Logprob { id, bytes: words.bytes(id), logprob })
+        .collect();
+    Ok(TokenLogprob { id, bytes: words.bytes(id), logprob: Some(row.of(id)), top })
+}
+
+fn no_distribution() -> Error {
+    Error::Internal("the model's logits are no numbers".into())
+}

@@ -1,0 +1,198 @@
+//! One weight row against one or several input rows.
+
+use super::quant::Quant;
+use super::simd::Simd;
+
+/// An input row in 8 bits: blocks of 32 with `x ≈ scale · q`, `q` in −127 ..= 127.
+pub(crate) struct Row8 {
+    /// Quantized values.
+    pub q: Vec<i8>,
+    /// One scale a block.
+    pub scales: Vec<f32>,
+    /// `scale · Σ q` of each half block.
+    pub sums: Vec<[f32; 2]>,
+}
+
+impl Row8 {
+    /// Quantizes a row whose length is a multiple of 32.
+    #[inline(always)]
+    pub(crate) fn new(x: &[f32]) -> Row8 {
+        let blocks = x.len() / 32;
+        let mut row = Row8 {
+            q: vec![0; x.len()],
+            scales: Vec::with_capacity(blocks),
+            sums: Vec::with_capacity(blocks),
+        };
+        for (x, q) in x.chunks_exact(32).zip(row.q.chunks_exact_mut(32)) {
+            let mut largest = [0f32; 8];
+            for x in x.chunks_exact(8) {
+                for (m, v) in largest.iter_mut().zip(x) {
+                    *m = m.max(v.abs());
+                }
+            }
+            let largest = largest.iter().fold(0f32, |m, v| m.max(*v));
+            let scale = largest / 127.0;
+            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            for (q, x) in q.iter_mut().zip(x) {
+                *q = (x * inverse).round_ties_even() as i8;
+            }
+            let sum = |half: &[i8]| half.iter().map(|&q| i32::from(q)).sum::<i32>() as f32 * scale;
+            row.scales.push(scale);
+            row.sums.push([sum(&q[..16]), sum(&q[16..])]);
+        }
+        row
+    }
+}
+
+/// A weight format and the form of input row it multiplies.
+pub(crate) trait Weights: 'static {
+    /// An input row, prepared once for all weight rows.
+    type Row: Send + Sync;
+    fn prepare(x: Vec<f32>) -> Self::Row;
+
+    /// `N` dot products with one weight row of `columns`.
+    ///
+    /// # Safety
+    /// `w` is readable for a row of `columns`, every `x` was prepared from `columns` values, and the
+    /// CPU has `S`.
+    unsafe fn dot<S: Simd, const N: usize>(
+        w: *const u8,
+        columns: usize,
+        x: [&Self::Row; N],
+    ) -> [f32; N];
+}
+
+impl<Q: Quant> Weights for Q {
+    type Row = Row8;
+
+    fn prepare(x: Vec<f32>) -> Row8 {
+        Row8::new(&x)
+    }
+
+    #[inline(always)]
+    unsafe fn dot<S: Simd, const N: usize>(
+        w: *const u8,
+        columns: usize,
+        x: [&Row8; N],
+    ) -> [f32; N] {
+        const { assert!(Q::FORMAT.block() >= 32) };
+        let groups = Q::FORMAT.block() / 32;
+        // SAFETY: `w` holds `columns / block` blocks, and each row `columns / 32` groups.
+        unsafe {
+            let mut acc = [S::splat(0.0); N];
+            let mut mins = [0f32; N];
+            let mut at = 0;
+            for block in 0..columns / Q::FORMAT.block() {
+                let block = w.add(block * Q::FORMAT.block_bytes());
+                for g in 0..groups {
+                    let group = Q::group::<S>(block, g);
+                    for n in 0..N {
+                        let q = S::bytes(x[n].q.as_ptr().add(at * 32).cast());
+                        let dot = S::to_f32(S::dot(group.q, q, Q::WIDE));
+                        let scale = S::mul(group.scale, S::splat(*x[n].scales.as_ptr().add(at)));
+                        acc[n] = S::fma(acc[n], dot, scale);
+                        let [a, b] = *x[n].sums.as_ptr().add(at);
+                        mins[n] += group.min[0] * a + group.min[1] * b;
+                    }
+                    at += 1;
+                }
+            }
+            let mut out = [0f32; N];
+            for n in 0..N {
+                out[n] = S::sum(acc[n]) + mins[n];
+            }
+            out
+        }
+    }
+}
+
+/// A float format: 8 weights at a time.
+pub(crate) trait Float: 'static {
+    const BYTES: usize;
+    /// # Safety
+    /// `at` is readable for 8 weights and the CPU has `S`.
+    unsafe fn load<S: Simd>(at: *const u8) -> S::F32;
+}
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct BF16;
+
+/// Marks a float format's products, so that they do not overlap with the quantized ones.
+pub(crate) struct Floats<F>(std::marker::PhantomData<F>);
+
+impl Float for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(at: *const u8) -> S::F32 {
+        // SAFETY: the caller's.
+        unsafe { S::load_f32(at) }
+    }
+}
+
+impl Float for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(at: *const u8) -> S::F32 {
+        // SAFETY: the caller's.
+        unsafe { S::load_f16(at) }
+    }
+}
+
+impl Float for BF16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(at: *const u8) -> S::F32 {
+        // SAFETY: the caller's.
+        unsafe { S::load_bf16(at) }
+    }
+}
+
+impl<F: Float + Send + Sync> Weights for Floats<F> {
+    type Row = Vec<f32>;
+
+    fn prepare(mut x: Vec<f32>) -> Vec<f32> {
+        x.resize(x.len().next_multiple_of(8), 0.0);
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn dot<S: Simd, const N: usize>(
+        w: *const u8,
+        columns: usize,
+        x: [&Vec<f32>; N],
+    ) -> [f32; N] {
+        // SAFETY: whole eights lie inside the row; the rest is copied to a padded buffer first, and
+        // the input rows are padded with zeros to whole eights.
+        unsafe {
+            let mut acc = [S::splat(0.0); N];
+            let whole = columns / 8;
+            for i in 0..whole {
+                let w = F::load::<S>(w.add(i * 8 * F::BYTES));
+                for n in 0..N {
+                    let x = S::load_f32(x[n].as_ptr().add(i * 8).cast());
+                    acc[n] = S::fma(acc[n], w, x);
+                }
+            }
+            if !columns.is_multiple_of(8) {
+                let mut rest = [0u8; 32];
+                let tail = columns % 8 * F::BYTES;
+                std::ptr::copy_nonoverlapping(
+                    w.add(whole * 8 * F::BYTES),
+                    rest.as_mut_ptr(),
+                    tail,
+                );
+                let w = F::load::<S>(rest.as_ptr());
+                for n in 0..N {
+                    let x = S::load_f32(x[n].as_ptr().add(whole * 8).cast());
+                    acc[n] = S::fma(acc[n], w, x);
+                }
+            }
+            let mut out = [0f32; N];
+            for n in 0..N {
+                out[n] = S::sum(acc[n]);
+            }
+            out
+        }
+    }
+}

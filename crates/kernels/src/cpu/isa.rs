@@ -1,0 +1,100 @@
+//! Which instruction set runs, decided once.
+
+use super::simd::{Scalar, Simd};
+
+/// Work that is written once over [`Simd`] and runs on the best instruction set there is.
+pub(crate) trait Job {
+    /// What comes out.
+    type Output;
+    /// Implementations are `#[inline(always)]`, closures included, so that all of it is compiled
+    /// with the instruction set's features.
+    ///
+    /// # Safety
+    /// The CPU has `S`'s instruction set.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// Instruction sets the twin is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isa {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
+}
+
+impl Isa {
+    /// Every instruction set this CPU has, best first.
+    pub(crate) fn available() -> Vec<Isa> {
+        let mut isas = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
+            isas.extend(avx512.then_some(Isa::Avx512));
+            isas.extend(avx2.then_some(Isa::Avx2));
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        isas.push(Isa::Simd128);
+        isas.push(Isa::Scalar);
+        isas
+    }
+
+    /// The best one.
+    pub(crate) fn best() -> Isa {
+        static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Isa::available()[0])
+    }
+
+    /// Runs `job` on this instruction set, which must be one of [`Isa::available`].
+    pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
+        // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU.
+        unsafe {
+            match self {
+                Isa::Scalar => job.run::<Scalar>(),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => avx2(job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => avx512(job),
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                Isa::Simd128 => job.run::<super::wasm::Simd128>(),
+            }
+        }
+    }
+
+    /// Its name, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "AVX-512 VNNI",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => "simd128",
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn avx2<J: Job>(job: J) -> J::Output {
+    // SAFETY: the features are enabled here and the caller checked the CPU.
+    unsafe { job.run::<super::x86::Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn avx512<J: Job>(job: J) -> J::Output {
+    // SAFETY: the features are enabled here and the caller checked the CPU.
+    unsafe { job.run::<super::x86::Avx512>() }
+}

@@ -1,0 +1,123 @@
+//! The CPU twin: SIMD on the file's own bytes, on burn's Flex tensors.
+//!
+//! Integer dot products on 8-bit activations for quantized weights, floats for float weights. Rows
+//! are shared between threads; each output is computed by one thread in one order, so results do
+//! not depend on the number of threads or on what else is in the batch.
+
+mod attention;
+mod dot;
+mod isa;
+mod linear;
+mod quant;
+mod simd;
+mod threads;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use burn::backend::Flex;
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{DType, Element, Shape, TensorData};
+use half::f16;
+
+use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec, reference};
+use isa::Isa;
+
+/// What the CPU twin runs on, as in `AVX-512 VNNI, 2 threads`.
+pub fn cpu_description() -> String {
+    let threads = threads::count();
+    format!("{}, {threads} thread{}", Isa::best().name(), if threads == 1 { "" } else { "s" })
+}
+
+/// The elements of a contiguous tensor.
+fn slice<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
+    assert!(tensor.is_contiguous(), "kernels take contiguous tensors");
+    &tensor.storage::<E>()[tensor.layout().start_offset()..][..tensor.layout().num_elements()]
+}
+
+fn slice_mut<E: Element + bytemuck::Pod>(tensor: &mut FlexTensor) -> &mut [E] {
+    assert!(tensor.is_contiguous(), "kernels take contiguous tensors");
+    let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+    &mut tensor.storage_mut::<E>()[start..][..len]
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, Shape::new(shape)))
+}
+
+fn columns(tensor: &FlexTensor) -> usize {
+    let shape = tensor.shape();
+    shape[shape.num_dims() - 1]
+}
+
+impl Kernels for Flex {
+    fn embed(table: FlexTensor, ids: FlexTensor, layout: Layout, scale: f32) -> FlexTensor {
+        let ids = slice::<i32>(&ids);
+        let bytes = layout.format.row_bytes(layout.columns).expect("Matrix checked the block");
+        let table = &table.bytes()[..layout.rows * bytes];
+        tensor(reference::embed(table, ids, layout, scale), [ids.len(), layout.columns])
+    }
+
+    fn linear(
+        mut out: FlexTensor,
+        x: &FlexTensor,
+        w: FlexTensor,
+        gains: &FlexTensor,
+        bias: &FlexTensor,
+        spec: LinearSpec,
+    ) -> FlexTensor {
+        let width = columns(&out);
+        let (x, gains, bias) = (slice(x), slice(gains), slice(bias));
+        let linear = linear::Linear { x, w: w.bytes(), gains, bias, spec };
+        linear.run(Isa::best(), slice_mut(&mut out), width);
+        out
+    }
+
+    fn rope(
+        mut qkv: FlexTensor,
+        mut cache: FlexTensor,
+        rows: FlexTensor,
+        frequencies: &FlexTensor,
+        gains: &FlexTensor,
+        spec: RopeSpec,
+    ) -> (FlexTensor, FlexTensor) {
+        let (rows, frequencies, gains) = (slice(&rows), slice(frequencies), slice(gains));
+        let heads = slice_mut(&mut qkv);
+        if cache.dtype() == DType::F16 {
+            let cache = slice_mut::<f16>(&mut cache);
+            attention::rope(heads, cache, rows, frequencies, gains, spec);
+        } else {
+            let cache = slice_mut::<f32>(&mut cache);
+            attention::rope(heads, cache, rows, frequencies, gains, spec);
+        }
+        (qkv, cache)
+    }
+
+    fn attention(
+        qkv: &FlexTensor,
+        cache: &FlexTensor,
+        rows: FlexTensor,
+        tables: FlexTensor,
+        spec: AttentionSpec,
+    ) -> FlexTensor {
+        let blocks = columns(&tables);
+        let (qkv, rows, tables) = (slice(qkv), slice(&rows), slice(&tables));
+        let isa = Isa::best();
+        let mixed = if cache.dtype() == DType::F16 {
+            let cache = slice::<f16>(cache);
+            attention::Attention { qkv, cache, rows, tables, blocks, spec }.run(isa)
+        } else {
+            let cache = slice::<f32>(cache);
+            attention::Attention { qkv, cache, rows, tables, blocks, spec }.run(isa)
+        };
+        tensor(mixed, [rows.len() / 3, spec.heads * spec.head_dim])
+    }
+
+    fn add_norm(mut x: FlexTensor, y: &FlexTensor, gains: &FlexTensor, norm: Norm) -> FlexTensor {
+        let width = columns(&x);
+        reference::add_norm(slice_mut(&mut x), slice(y), width, slice(gains), norm);
+        x
+    }
+}

@@ -1,0 +1,59 @@
+//! Sharing work between threads.
+
+/// Calls `task` for `0 .. tasks`, on the threads there are. Tasks must not depend on each other.
+#[cfg(feature = "threads")]
+pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+    use rayon::prelude::*;
+    if tasks < 2 || rayon::current_num_threads() == 1 {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// Calls `task` for `0 .. tasks`.
+#[cfg(not(feature = "threads"))]
+pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+    (0..tasks).for_each(task);
+}
+
+/// Threads that [`share`] uses.
+pub(crate) fn count() -> usize {
+    #[cfg(feature = "threads")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "threads"))]
+    1
+}
+
+/// A mutable slice that tasks write disjoint parts of.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    _slice: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is a mutable slice whose parts go to one thread each (`Shared::part`'s contract).
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Shared { start: slice.as_mut_ptr(), len: slice.len(), _slice: std::marker::PhantomData }
+    }
+
+    /// `len` elements from `at`.
+    ///
+    /// # Safety
+    /// No two parts that are alive at the same time overlap.
+    ///
+    /// # Panics
+    /// Where the part does not lie inside the slice.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn part(&self, at: usize, len: usize) -> &mut [T] {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len));
+        // SAFETY: inside the slice, and by the contract nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+}

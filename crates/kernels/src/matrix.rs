@@ -1,0 +1,179 @@
+//! A weight matrix on a device, and the operations of the contract on burn tensors.
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
+
+use crate::{AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
+
+/// A weight matrix in the format of its file, on a device. Cloning shares the memory.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    layout: Layout,
+    words: Tensor<1, Int>,
+}
+
+/// Why a matrix cannot be built.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MatrixError {
+    /// A row is no whole number of blocks.
+    #[error("rows of {columns} columns are no multiple of {format}'s block of {}", format.block())]
+    Block {
+        /// Storage of the rows.
+        format: Format,
+        /// Columns asked for.
+        columns: usize,
+    },
+    /// The bytes are not those of the shape.
+    #[error("{format} [{rows}, {columns}] takes {expected} bytes, found {found}")]
+    Length {
+        /// Storage of the rows.
+        format: Format,
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        columns: usize,
+        /// Bytes of that shape.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+}
+
+impl Matrix {
+    /// Puts a `[rows, columns]` matrix, in the file's own bytes, on a device.
+    ///
+    /// # Errors
+    /// Where bytes and shape do not match.
+    pub fn new(layout: Layout, bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
+        let Layout { format, rows, columns } = layout;
+        let row = format.row_bytes(columns).ok_or(MatrixError::Block { format, columns })?;
+        let expected = row.saturating_mul(rows);
+        if bytes.len() != expected {
+            let found = bytes.len();
+            return Err(MatrixError::Length { format, rows, columns, expected, found });
+        }
+        let mut bytes = if on_cpu(device) { bytes } else { pad_blocks(format, bytes) };
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let words = bytes.len() / 4;
+        let data = TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32);
+        let words = Tensor::from_data(data, (device, DType::U32));
+        Ok(Matrix { layout, words })
+    }
+
+    /// Shape and storage.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        self.words.dims()[0] * 4
+    }
+
+    /// Rows of the table times `scale`: [`Kernels::embed`]. `ids` below `rows`.
+    pub fn embed(&self, ids: &Tensor<1, Int>, scale: f32) -> Tensor<2> {
+        let (table, ids) = (self.words.clone().into_dispatch(), ids.clone().into_dispatch());
+        Tensor::from_dispatch(Dispatch::embed(table, ids, self.layout, scale))
+    }
+
+    /// `input(x) · selfᵀ + bias` into columns `first ..` of `out`: [`Kernels::linear`].
+    ///
+    /// # Panics
+    /// Where the shapes do not fit.
+    pub fn linear(&self, out: Tensor<2>, x: &Tensor<2>, with: &With, first: usize, accumulate: bool) -> Tensor<2> {
+        let Layout { rows, columns, .. } = self.layout;
+        let wide = if matches!(with.input, Input::Gated(_)) { 2 * columns } else { columns };
+        let (out_dims, x_dims) = (out.dims(), x.dims());
+        assert!(
+            x_dims == [out_dims[0], wide] && first + rows <= out_dims[1],
+            "linear: {x_dims:?} · [{rows}, {columns}]ᵀ into {out_dims:?} from column {first}"
+        );
+        let spec = LinearSpec {
+            layout: self.layout,
+            input: with.input,
+            first,
+            accumulate,
+            bias: with.bias.dims()[0] == rows,
+        };
+        Tensor::from_dispatch(Dispatch::linear(
+            out.into_dispatch(),
+            &x.clone().into_dispatch(),
+            self.words.clone().into_dispatch(),
+            &with.gains.clone().into_dispatch(),
+            &with.bias.clone().into_dispatch(),
+            spec,
+        ))
+    }
+}
+
+/// What goes with a product: the input's transformation and the bias.
+#[derive(Clone, Debug)]
+pub struct With {
+    /// Applied to each input row first.
+    pub input: Input,
+    /// Gains of the norm, `[1, columns]` or `[2, columns]`; any tensor where there is none.
+    pub gains: Tensor<2>,
+    /// One number an output, or a single number that is ignored.
+    pub bias: Tensor<1>,
+}
+
+/// See [`Kernels::rope`].
+pub fn rope(
+    qkv: Tensor<2>,
+    cache: Tensor<3>,
+    rows: &Tensor<2, Int>,
+    frequencies: &Tensor<1>,
+    gains: &Tensor<2>,
+    spec: RopeSpec,
+) -> (Tensor<2>, Tensor<3>) {
+    let (qkv, cache) = Dispatch::rope(
+        qkv.into_dispatch(),
+        cache.into_dispatch(),
+        rows.clone().into_dispatch(),
+        &frequencies.clone().into_dispatch(),
+        &gains.clone().into_dispatch(),
+        spec,
+    );
+    (Tensor::from_dispatch(qkv), Tensor::from_dispatch(cache))
+}
+
+/// See [`Kernels::attention`].
+pub fn attention(
+    qkv: &Tensor<2>,
+    cache: &Tensor<3>,
+    rows: &Tensor<2, Int>,
+    tables: &Tensor<2, Int>,
+    spec: AttentionSpec,
+) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::attention(
+        &qkv.clone().into_dispatch(),
+        &cache.clone().into_dispatch(),
+        rows.clone().into_dispatch(),
+        tables.clone().into_dispatch(),
+        spec,
+    ))
+}
+
+/// See [`Kernels::add_norm`].
+pub fn add_norm(x: Tensor<2>, y: &Tensor<2>, gains: &Tensor<2>, norm: Norm) -> Tensor<2> {
+    let (y, gains) = (y.clone().into_dispatch(), gains.clone().into_dispatch());
+    Tensor::from_dispatch(Dispatch::add_norm(x.into_dispatch(), &y, &gains, norm))
+}
+
+/// Whether the CPU twin serves this device.
+pub fn on_cpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more.
+fn pad_blocks(format: Format, bytes: Vec<u8>) -> Vec<u8> {
+    let (from, to) = (format.block_bytes(), format.block_bytes().next_multiple_of(4));
+    if from == to || format.block() == 1 {
+        return bytes;
+    }
+    let mut padded = vec![0; bytes.len() / from * to];
+    for (padded, block) in padded.chunks_exact_mut(to).zip(bytes.chunks_exact(from)) {
+        padded[..from].copy_from_slice(block);
+    }
+    padded
+}

@@ -1,0 +1,174 @@
+//! The contract: five operations, the same on every device.
+//!
+//! A decoder layer is `linear` (norm + QKV), `rope`, `attention`, `linear` (output + residual),
+//! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Tensors are
+//! row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+
+use crate::Format;
+
+/// A weight matrix's shape and storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How a row is stored.
+    pub format: Format,
+    /// Outputs of the product.
+    pub rows: usize,
+    /// Inputs of the product; a multiple of the format's block.
+    pub columns: usize,
+}
+
+/// Non-linearity of the feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// Gaussian error linear unit, tanh form (Hendrycks & Gimpel 2016).
+    Gelu,
+}
+
+/// Normalisation over a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norm {
+    /// `x / √(mean(x²) + eps) · g` (Zhang & Sennrich 2019).
+    Rms {
+        /// Added under the root.
+        eps: f32,
+    },
+    /// `(x − mean) / √(var + eps) · g + b` (Ba et al. 2016).
+    Layer {
+        /// Added under the root.
+        eps: f32,
+    },
+}
+
+/// What happens to a row before it meets the matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// Nothing.
+    Plain,
+    /// Normalised with the gains given.
+    Norm(Norm),
+    /// `act(x)`.
+    Act(Activation),
+    /// The row is `[gate, up]`, twice as wide as the matrix: `act(gate) · up`.
+    Gated(Activation),
+}
+
+/// Arguments of [`Kernels::linear`] that are no tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearSpec {
+    /// The matrix.
+    pub layout: Layout,
+    /// Applied to each input row first.
+    pub input: Input,
+    /// First column of `out` that is written.
+    pub first: usize,
+    /// Add to `out` in place of overwriting it.
+    pub accumulate: bool,
+    /// `bias` holds one number an output; else it is ignored.
+    pub bias: bool,
+}
+
+/// Arguments of [`Kernels::rope`] that are no tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Rotated pairs: the length of `frequencies`, or 0 for no rotation (`frequencies` is ignored).
+    pub pairs: usize,
+    /// Pairs are `(2i, 2i + 1)`; else `(i, i + pairs)`.
+    pub interleaved: bool,
+    /// Factor on sine and cosine.
+    pub magnitude: f32,
+    /// RMS-normalise each query and key head first with this eps; else `gains` is ignored.
+    pub qk_norm: Option<f32>,
+}
+
+/// Arguments of [`Kernels::attention`] that are no tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Tokens in a block of the cache.
+    pub block: usize,
+    /// Factor on `q · k`.
+    pub scale: f32,
+    /// `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Attend to this many latest tokens, the current one included.
+    pub window: Option<usize>,
+}
+
+/// The fused operations of a decoder, written once a device family.
+///
+/// `rows` tensors are `i32 [rows, 3]`: each row's position in its sequence, its slot in the cache
+/// (`block id · block + position % block`), and its sequence (a row of `tables`). Out-of-range
+/// ids, slots or shapes are the caller's fault and undefined (a panic or garbage, never memory
+/// unsafety); `crate::Matrix` and the decoder check them. Integer tensors come by value because the
+/// macro cannot lend them.
+#[backend_extension(Cube: cfg(feature = "gpu"), Flex)]
+pub trait Kernels: Backend {
+    /// Rows of a table: `out[r] = scale · table[ids[r]]`, `[ids, columns]`.
+    fn embed(
+        table: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        layout: Layout,
+        scale: f32,
+    ) -> FloatTensor<Self>;
+
+    /// `out[r, first + j] (+)= input(x[r]) · w[j] + bias[j]`, in place; other columns stay.
+    ///
+    /// `out` is `[r, any]`, `x` is `[r, columns]` (twice that for [`Input::Gated`]), `w` the
+    /// packed matrix, `gains` `[1, columns]` or for a layer norm `[2, columns]` (gain, bias).
+    fn linear(
+        out: FloatTensor<Self>,
+        x: &FloatTensor<Self>,
+        w: IntTensor<Self>,
+        gains: &FloatTensor<Self>,
+        bias: &FloatTensor<Self>,
+        spec: LinearSpec,
+    ) -> FloatTensor<Self>;
+
+    /// Normalises and rotates the queries of `qkv` in place, and writes its keys (normalised and
+    /// rotated) and values to their slots of the cache.
+    ///
+    /// `qkv` is `[r, (heads + 2 · kv_heads) · head_dim]`, `cache` `[2, slots, kv_heads · head_dim]`
+    /// (keys, values; `f32` or `f16`), `frequencies` `[pairs]`, `gains` `[2, head_dim]` (q, k).
+    fn rope(
+        qkv: FloatTensor<Self>,
+        cache: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        frequencies: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        spec: RopeSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Causal grouped-query attention of each row over its sequence's cached tokens up to its own
+    /// position: `[r, heads · head_dim]`. `tables` is `i32 [sequences, blocks]`.
+    fn attention(
+        qkv: &FloatTensor<Self>,
+        cache: &FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        tables: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self>;
+
+    /// `x + norm(y)` row by row (the sandwich norms of Gemma 2 and 3).
+    fn add_norm(
+        x: FloatTensor<Self>,
+        y: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        norm: Norm,
+    ) -> FloatTensor<Self>;
+}

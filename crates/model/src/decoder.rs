@@ -1,0 +1,284 @@
+//! The decoder: one forward pass for every family, its switches in [`Config`].
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use tinderbox_kernels::{
+    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope,
+};
+
+use crate::{Config, Error, Output, Step, Want};
+
+/// A decoder on a device, with its KV cache.
+pub struct Decoder {
+    pub(crate) config: Config,
+    pub(crate) device: Device,
+    pub(crate) embedding: Matrix,
+    /// Learned positions (GPT-2).
+    pub(crate) positions: Option<Matrix>,
+    pub(crate) layers: Vec<Layer>,
+    /// Final norm and vocabulary.
+    pub(crate) head: Linear,
+    /// The head's matrix is the embedding.
+    pub(crate) tied: bool,
+    /// Radians a position, one table for each of [`Config::ropes`].
+    pub(crate) frequencies: Vec<Tensor<1>>,
+    /// Keys and values of each layer, `[2, slots, kv_heads · head_dim]`. Taken out and put back by
+    /// a step, so that kernels write them in place.
+    pub(crate) cache: Vec<Option<Tensor<3>>>,
+    pub(crate) block_size: usize,
+    pub(crate) blocks: usize,
+}
+
+/// One layer's weights.
+pub(crate) struct Layer {
+    /// Norm, then queries, keys and values.
+    pub qkv: Linear,
+    /// Gains of the per-head query and key norms, `[2, head_dim]`.
+    pub qk_gains: Option<Tensor<2>>,
+    /// Heads back to the residual stream.
+    pub out: Linear,
+    /// Norm of the attention's result (Gemma 2, 3).
+    pub post_attention: Option<Tensor<2>>,
+    /// Norm, then gate and up (or up alone).
+    pub up: Linear,
+    /// Activation, then back to the residual stream.
+    pub down: Linear,
+    /// Norm of the feed-forward result (Gemma 2, 3).
+    pub post_ffn: Option<Tensor<2>>,
+}
+
+/// A linear map with what precedes it. Parts of different formats write their own columns.
+pub(crate) struct Linear {
+    /// Matrix, its input and bias, and its first output column.
+    pub parts: Vec<(Matrix, With, usize)>,
+    /// Outputs of all parts.
+    pub width: usize,
+}
+
+impl Linear {
+    fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
+        let out = Tensor::empty([x.dims()[0], self.width], &x.device());
+        self.write(out, x, false)
+    }
+
+    fn add(&self, residual: Tensor<2>, x: &Tensor<2>) -> Tensor<2> {
+        self.write(residual, x, true)
+    }
+
+    fn write(&self, out: Tensor<2>, x: &Tensor<2>, accumulate: bool) -> Tensor<2> {
+        self.parts.iter().fold(out, |out, (matrix, with, first)| {
+            matrix.linear(out, x, with, *first, accumulate)
+        })
+    }
+}
+
+impl Decoder {
+    /// What the decoder is.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Tokens in a KV block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// KV blocks, fixed at load.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Bytes of weights on the device, a tied head counted once.
+    pub fn weight_bytes(&self) -> usize {
+        let linear = |l: &Linear| l.parts.iter().map(|(m, ..)| m.bytes()).sum::<usize>();
+        let layers = self.layers.iter().map(|l| {
+            [&l.qkv, &l.out, &l.up, &l.down].into_iter().map(linear).sum::<usize>()
+        });
+        let tables = self.embedding.bytes() + self.positions.as_ref().map_or(0, Matrix::bytes);
+        // A tied head is the embedding again: counted once.
+        let head = if self.tied { 0 } else { linear(&self.head) };
+        layers.sum::<usize>() + head + tables
+    }
+
+    /// Bytes of the KV cache.
+    pub fn cache_bytes(&self) -> usize {
+        let tensors = self.cache.iter().flatten();
+        tensors.map(|t| t.shape().num_elements() * t.dtype().size()).sum()
+    }
+
+    /// Runs one step: writes the rows' keys and values, and answers for its output rows.
+    ///
+    /// # Errors
+    /// A step whose parts do not fit together (nothing is written then), or a failed device.
+    pub async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, Error> {
+        self.check(step)?;
+        let rows = Rows::new(step, self.block_size, &self.device);
+
+        let mut x = self.embedding.embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
+        if let Some(table) = &self.positions {
+            x = x + table.embed(&rows.positions, 1.0);
+        }
+        for index in 0..self.layers.len() {
+            x = self.layer(index, x, &rows);
+        }
+        if step.outputs.is_empty() {
+            return Ok(match want {
+                Want::Logits => Output::Logits(Vec::new()),
+                Want::Argmax => Output::Tokens(Vec::new()),
+            });
+        }
+        let mut logits = self.head.apply(&x.select(0, rows.outputs)); // [outputs, vocab]
+        if let Some(cap) = self.config.logit_softcap {
+            logits = logits.div_scalar(cap).tanh().mul_scalar(cap);
+        }
+        match want {
+            Want::Logits => {
+                let data = logits.into_data_async().await.map_err(Error::device)?;
+                Ok(Output::Logits(data.into_vec::<f32>().map_err(Error::device)?))
+            }
+            Want::Argmax => {
+                let data = logits.argmax(1).into_data_async().await.map_err(Error::device)?;
+                Ok(Output::Tokens(data.iter::<u32>().collect()))
+            }
+        }
+    }
+
+    fn layer(&mut self, index: usize, x: Tensor<2>, rows: &Rows) -> Tensor<2> {
+        let (layer, config) = (&self.layers[index], &self.config);
+
+        let qkv = layer.qkv.apply(&x); // [rows, (heads + 2 · kv_heads) · head_dim]
+        let cache = self.cache[index].take().expect("every step puts the cache back");
+        let (qkv, cache) = self.rotate(index, qkv, cache, rows);
+        let spec = AttentionSpec {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            block: self.block_size,
+            scale: config.attention_scale,
+            softcap: config.attention_softcap,
+            window: config.layers[index].window,
+        };
+        let mixed = attention(&qkv, &cache, &rows.places, &rows.tables, spec); // [rows, heads · head_dim]
+        self.cache[index] = Some(cache);
+
+        if config.parallel {
+            let hidden = layer.up.apply(&x);
+            return layer.down.add(layer.out.add(x, &mixed), &hidden);
+        }
+        let x = match &layer.post_attention {
+            Some(gains) => add_norm(x, &layer.out.apply(&mixed), gains, config.norm),
+            None => layer.out.add(x, &mixed),
+        };
+        let hidden = layer.up.apply(&x); // [rows, ffn], twice that when gated
+        match &layer.post_ffn {
+            Some(gains) => add_norm(x, &layer.down.apply(&hidden), gains, config.norm),
+            None => layer.down.add(x, &hidden),
+        }
+    }
+
+    /// Query and key norms, rotary positions, and the write to the cache.
+    fn rotate(
+        &self,
+        index: usize,
+        qkv: Tensor<2>,
+        cache: Tensor<3>,
+        rows: &Rows,
+    ) -> (Tensor<2>, Tensor<3>) {
+        let (config, which) = (&self.config, self.config.layers[index].rope);
+        let gains = &self.layers[index].qk_gains;
+        let table = config.ropes.get(which);
+        let eps = match config.norm {
+            Norm::Rms { eps } | Norm::Layer { eps } => eps,
+        };
+        let spec = RopeSpec {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            pairs: table.map_or(0, |rope| rope.frequencies.len()),
+            interleaved: table.is_some_and(|rope| rope.interleaved),
+            magnitude: table.map_or(1.0, |rope| rope.magnitude),
+            qk_norm: gains.as_ref().map(|_| eps),
+        };
+        let none = Tensor::zeros([1], &self.device);
+        let frequencies = self.frequencies.get(which).unwrap_or(&none);
+        let unit = none.clone().reshape([1, 1]);
+        rope(qkv, cache, &rows.places, frequencies, gains.as_ref().unwrap_or(&unit), spec)
+    }
+
+    fn check(&self, step: &Step) -> Result<(), Error> {
+        let rows = step.tokens.len();
+        let fail = |reason: String| Err(Error::Step(reason));
+        if step.positions.len() != rows || step.sequences.len() != rows || rows == 0 {
+            return fail(format!(
+                "{rows} tokens, {} positions, {} sequences",
+                step.positions.len(),
+                step.sequences.len()
+            ));
+        }
+        if let Some(token) = step.tokens.iter().find(|t| **t as usize >= self.config.vocab) {
+            return fail(format!("token {token} is outside the vocabulary of {}", self.config.vocab));
+        }
+        if let Some(row) = step.outputs.iter().find(|r| **r as usize >= rows) {
+            return fail(format!("output row {row} of {rows}"));
+        }
+        if let Some(block) = step.tables.iter().flatten().find(|b| **b as usize >= self.blocks) {
+            return fail(format!("block {block} of {}", self.blocks));
+        }
+        for (position, sequence) in step.positions.iter().zip(&step.sequences) {
+            let held = step.tables.get(*sequence as usize).map_or(0, |t| t.len() * self.block_size);
+            if *position as usize >= held.min(self.config.context) {
+                return fail(format!("position {position} of sequence {sequence}, which holds {held}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A step's integers on the device.
+struct Rows {
+    tokens: Tensor<1, Int>,
+    positions: Tensor<1, Int>,
+    /// Position, slot and sequence of each row.
+    places: Tensor<2, Int>,
+    /// Block ids, padded with zeros.
+    tables: Tensor<2, Int>,
+    outputs: Tensor<1, Int>,
+}
+
+impl Rows {
+    fn new(step: &Step, block: usize, device: &Device) -> Rows {
+        let line = |values: &[u32]| {
+            let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
+            let count = values.len();
+            Tensor::from_data(TensorData::new(values, [count]), (device, burn::tensor::DType::I32))
+        };
+        let places: Vec<i32> = (step.positions.iter().zip(&step.sequences))
+            .flat_map(|(&position, &sequence)| {
+                let table = &step.tables[sequence as usize];
+                let slot = table[position as usize / block] as usize * block + position as usize % block;
+                [position as i32, slot as i32, sequence as i32]
+            })
+            .collect();
+        let longest = step.tables.iter().map(Vec::len).max().unwrap_or(0);
+        let mut tables = vec![0i32; step.tables.len() * longest];
+        for (padded, table) in tables.chunks_mut(longest.max(1)).zip(&step.tables) {
+            for (to, from) in padded.iter_mut().zip(table) {
+                *to = *from as i32;
+            }
+        }
+        let grid = |values: Vec<i32>, shape: [usize; 2]| {
+            Tensor::from_data(TensorData::new(values, shape), (device, burn::tensor::DType::I32))
+        };
+        Rows {
+            tokens: line(&step.tokens),
+            positions: line(&step.positions),
+            places: grid(places, [step.tokens.len(), 3]),
+            tables: grid(tables, [step.tables.len(), longest]),
+            outputs: line(&step.outputs),
+        }
+    }
+}

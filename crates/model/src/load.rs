@@ -1,0 +1,309 @@
+//! A checkpoint's tensors onto a device, one at a time.
+
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use tinderbox_kernels::{Input, Layout, Matrix, Norm, With, reference};
+
+use crate::decoder::{Decoder, Layer, Linear};
+use crate::{Checkpoint, Config, Error, RawTensor};
+
+/// What is decided at load.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Tokens in a KV block.
+    pub block_size: usize,
+    /// KV blocks, shared by all sequences.
+    pub blocks: usize,
+    /// Numbers of the KV cache.
+    pub kv: KvType,
+}
+
+/// Numbers of the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvType {
+    /// Half precision: half the memory, 11 bits of mantissa.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Decoder {
+    /// Reads every tensor the decoder needs, in the order of the layers, so that the host holds no
+    /// more than one matrix at a time.
+    ///
+    /// # Errors
+    /// A missing tensor, a shape that does not fit the configuration, a failed read.
+    pub async fn load(
+        checkpoint: &Checkpoint,
+        device: &Device,
+        options: LoadOptions,
+    ) -> Result<Decoder, Error> {
+        let loader = Loader { checkpoint, config: &checkpoint.config, device };
+        let config = loader.config;
+        loader.check()?;
+
+        let embedding = loader.matrix("token_embd", config.vocab, config.width).await?;
+        let positions = match loader.has("position_embd.weight") {
+            true => Some(loader.matrix("position_embd", config.context, config.width).await?),
+            false => None,
+        };
+        let mut layers = Vec::with_capacity(config.layers.len());
+        for index in 0..config.layers.len() {
+            layers.push(loader.layer(index).await?);
+        }
+        let head = loader.head(&embedding).await?;
+        let line = |values: &Vec<f32>| {
+            Tensor::<1>::from_data(TensorData::new(values.clone(), [values.len()]), device)
+        };
+        let frequencies = config.ropes.iter().map(|rope| line(&rope.frequencies)).collect();
+        let cache = config.layers.iter().map(|_| Some(loader.cache(options))).collect();
+        Ok(Decoder {
+            config: config.clone(),
+            device: device.clone(),
+            embedding,
+            positions,
+            layers,
+            head,
+            tied: !loader.has("output.weight"),
+            frequencies,
+            cache,
+            block_size: options.block_size,
+            blocks: options.blocks,
+        })
+    }
+}
+
+/// A matrix and its bias as the file has them.
+struct Part {
+    layout: Layout,
+    bytes: Vec<u8>,
+    bias: Option<Vec<f32>>,
+}
+
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    config: &'a Config,
+    device: &'a Device,
+}
+
+impl Loader<'_> {
+    /// What the kernels take for granted.
+    fn check(&self) -> Result<(), Error> {
+        let Config { heads, kv_heads, head_dim, .. } = *self.config;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return Err(self.misfit(format!("{heads} heads do not share {kv_heads} KV heads")));
+        }
+        if head_dim == 0 || !head_dim.is_multiple_of(8) {
+            return Err(self.misfit(format!("head width {head_dim} is no multiple of 8")));
+        }
+        let pairs = self.config.ropes.iter().map(|rope| rope.frequencies.len()).max();
+        if pairs.unwrap_or(0) * 2 > head_dim {
+            return Err(self.misfit(format!("rotary width exceeds the head width {head_dim}")));
+        }
+        Ok(())
+    }
+
+    fn misfit(&self, reason: String) -> Error {
+        Error::Unsupported { architecture: self.config.architecture.clone(), reason }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.checkpoint.info(name).is_some()
+    }
+
+    async fn layer(&self, index: usize) -> Result<Layer, Error> {
+        let config = self.config;
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+
+        let norm = Input::Norm(config.norm);
+        let gains = self.gains(&name("attn_norm"), config.width).await?;
+        let fused = name("attn_qkv");
+        let qkv = if self.has(&format!("{fused}.weight")) {
+            vec![self.part(&fused, q + 2 * kv, config.width).await?]
+        } else {
+            vec![
+                self.part(&name("attn_q"), q, config.width).await?,
+                self.part(&name("attn_k"), kv, config.width).await?,
+                self.part(&name("attn_v"), kv, config.width).await?,
+            ]
+        };
+        let qkv = self.linear(qkv, norm, Some(&gains))?;
+        let out = vec![self.part(&name("attn_output"), config.width, q).await?];
+        let qk_gains = match self.has(&name("attn_q_norm.weight")) {
+            true => {
+                let mut both = self.gain(&name("attn_q_norm"), config.head_dim).await?;
+                both.extend(self.gain(&name("attn_k_norm"), config.head_dim).await?);
+                Some(self.grid(both, 2))
+            }
+            false => None,
+        };
+
+        // A parallel layer has one norm for both halves.
+        let gains = match config.parallel {
+            true => gains,
+            false => self.gains(&name("ffn_norm"), config.width).await?,
+        };
+        let wide = if config.gated { 2 * config.ffn } else { config.ffn };
+        let up = if config.gated && self.has(&name("ffn_gate.weight")) {
+            vec![
+                self.part(&name("ffn_gate"), config.ffn, config.width).await?,
+                self.part(&name("ffn_up"), config.ffn, config.width).await?,
+            ]
+        } else {
+            vec![self.part(&name("ffn_up"), wide, config.width).await?]
+        };
+        let down = vec![self.part(&name("ffn_down"), config.width, config.ffn).await?];
+        let input = match config.gated {
+            true => Input::Gated(config.activation),
+            false => Input::Act(config.activation),
+        };
+        Ok(Layer {
+            qkv,
+            qk_gains,
+            out: self.linear(out, Input::Plain, None)?,
+            post_attention: self.post(&name("post_attention_norm")).await?,
+            up: self.linear(up, norm, Some(&gains))?,
+            down: self.linear(down, input, None)?,
+            post_ffn: self.post(&name("post_ffw_norm")).await?,
+        })
+    }
+
+    async fn post(&self, name: &str) -> Result<Option<Tensor<2>>, Error> {
+        match self.has(&format!("{name}.weight")) {
+            true => Ok(Some(self.gains(name, self.config.width).await?)),
+            false => Ok(None),
+        }
+    }
+
+    /// The final norm and the vocabulary: a matrix of its own, or the embedding again.
+    async fn head(&self, embedding: &Matrix) -> Result<Linear, Error> {
+        let config = self.config;
+        let gains = self.gains("output_norm", config.width).await?;
+        if self.has("output.weight") {
+            let part = self.part("output", config.vocab, config.width).await?;
+            return self.linear(vec![part], Input::Norm(config.norm), Some(&gains));
+        }
+        let with = With { input: Input::Norm(config.norm), gains, bias: self.line(vec![0.0]) };
+        Ok(Linear { parts: vec![(embedding.clone(), with, 0)], width: config.vocab })
+    }
+
+    /// Puts the parts on the device, neighbours of one format as one matrix.
+    fn linear(
+        &self,
+        parts: Vec<Part>,
+        input: Input,
+        gains: Option<&Tensor<2>>,
+    ) -> Result<Linear, Error> {
+        let mut joined: Vec<Part> = Vec::new();
+        for part in parts {
+            match joined.last_mut() {
+                Some(last) if last.joins(&part) => last.join(part),
+                _ => joined.push(part),
+            }
+        }
+        let mut linear = Linear { parts: Vec::new(), width: 0 };
+        for part in joined {
+            let first = linear.width;
+            linear.width += part.layout.rows;
+            let with = With {
+                input,
+                gains: gains.cloned().unwrap_or_else(|| self.grid(vec![0.0], 1)),
+                bias: self.line(part.bias.unwrap_or_else(|| vec![0.0])),
+            };
+            let matrix = Matrix::new(part.layout, part.bytes, self.device)
+                .map_err(|e| self.misfit(e.to_string()))?;
+            linear.parts.push((matrix, with, first));
+        }
+        Ok(linear)
+    }
+
+    async fn part(&self, name: &str, rows: usize, columns: usize) -> Result<Part, Error> {
+        let raw = self.read(&format!("{name}.weight"), &[rows, columns]).await?;
+        let bias = format!("{name}.bias");
+        let bias = match self.has(&bias) {
+            true => Some(self.floats(&bias, rows).await?),
+            false => None,
+        };
+        Ok(Part { layout: Layout { format: raw.format, rows, columns }, bytes: raw.bytes, bias })
+    }
+
+    async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
+        let Part { layout, bytes, .. } = self.part(name, rows, columns).await?;
+        Matrix::new(layout, bytes, self.device).map_err(|e| self.misfit(e.to_string()))
+    }
+
+    /// A norm's gain, and its bias where it is a layer norm: `[1 or 2, columns]`.
+    async fn gains(&self, name: &str, columns: usize) -> Result<Tensor<2>, Error> {
+        let mut values = self.gain(name, columns).await?;
+        let rows = match self.config.norm {
+            Norm::Rms { .. } => 1,
+            Norm::Layer { .. } => {
+                values.extend(self.floats(&format!("{name}.bias"), columns).await?);
+                2
+            }
+        };
+        Ok(self.grid(values, rows))
+    }
+
+    async fn gain(&self, name: &str, columns: usize) -> Result<Vec<f32>, Error> {
+        let mut gain = self.floats(&format!("{name}.weight"), columns).await?;
+        for value in &mut gain {
+            *value += self.config.norm_offset;
+        }
+        Ok(gain)
+    }
+
+    async fn floats(&self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
+        let raw = self.read(name, &[len]).await?;
+        Ok(reference::dequantize(raw.format, &raw.bytes))
+    }
+
+    async fn read(&self, name: &str, shape: &[usize]) -> Result<RawTensor, Error> {
+        let raw = self.checkpoint.read(name).await?;
+        if raw.shape != shape {
+            let reason = format!("{name}: shape {:?}, expected {shape:?}", raw.shape);
+            return Err(self.misfit(reason));
+        }
+        Ok(raw)
+    }
+
+    fn line(&self, values: Vec<f32>) -> Tensor<1> {
+        let len = values.len();
+        Tensor::from_data(TensorData::new(values, [len]), self.device)
+    }
+
+    fn grid(&self, values: Vec<f32>, rows: usize) -> Tensor<2> {
+        let columns = values.len() / rows;
+        Tensor::from_data(TensorData::new(values, [rows, columns]), self.device)
+    }
+
+    /// A layer's zeroed cache. The zeros come from the allocator, so that on the CPU the operating
+    /// system backs only the pages that are used.
+    fn cache(&self, options: LoadOptions) -> Tensor<3> {
+        let config = self.config;
+        let shape = [2, options.blocks * options.block_size, config.kv_heads * config.head_dim];
+        let dtype = match options.kv {
+            KvType::F16 => DType::F16,
+            KvType::F32 => DType::F32,
+        };
+        let zeros = Bytes::from_bytes_vec(vec![0; shape.iter().product::<usize>() * dtype.size()]);
+        Tensor::from_data(TensorData::from_bytes(zeros, shape, dtype), (self.device, dtype))
+    }
+}
+
+impl Part {
+    /// One matrix serves both: same storage, and both or neither with a bias.
+    fn joins(&self, next: &Part) -> bool {
+        self.layout.format == next.layout.format
+            && self.layout.columns == next.layout.columns
+            && self.bias.is_some() == next.bias.is_some()
+    }
+
+    fn join(&mut self, next: Part) {
+        self.layout.rows += next.layout.rows;
+        self.bytes.extend(next.bytes);
+        if let (Some(bias), Some(next)) = (&mut self.bias, next.bias) {
+            bias.extend(next);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! One forward pass, as data.
+
+/// Rows of any number of sequences: decode tokens and prefill chunks together.
+///
+/// Rows of one sequence stand in order of their positions. A row sees the tokens of its sequence
+/// up to itself, those of earlier steps through the KV cache.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Token id of each row.
+    pub tokens: Vec<u32>,
+    /// Position of each row in its sequence, from 0.
+    pub positions: Vec<u32>,
+    /// Index of each row's sequence in `tables`.
+    pub sequences: Vec<u32>,
+    /// KV block ids of each sequence: block `i` holds positions `i · block_size ..`.
+    pub tables: Vec<Vec<u32>>,
+    /// Rows whose logits are wanted.
+    pub outputs: Vec<u32>,
+}
+
+/// What a step is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// All logits of the output rows.
+    Logits,
+    /// The best token of each output row; a tie goes to the lowest id.
+    Argmax,
+}
+
+/// What comes back from a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// `[outputs, vocab]`, row-major.
+    Logits(Vec<f32>),
+    /// `[outputs]`.
+    Tokens(Vec<u32>),
+}

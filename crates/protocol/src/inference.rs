@@ -1,0 +1,110 @@
+//! Who answers.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+use crate::{Error, Event, Prompt, Request};
+
+/// The answer to one request. Dropping it cancels the sequence within one engine step.
+pub type EventStream = BoxStream<'static, Result<Event, Error>>;
+
+/// Something that answers requests: an engine in this process, or a node far away.
+///
+/// Methods that may take long return futures, because the same code runs in a browser tab.
+pub trait Inference: Send + Sync + 'static {
+    /// The models served, the default one first.
+    fn models(&self) -> Vec<ModelCard>;
+
+    /// Whether requests are taken now, and if not why.
+    fn health(&self) -> Health;
+
+    /// Starts one sequence.
+    ///
+    /// # Errors
+    /// Everything that can be known before the first token: a wrong model, field, prompt or
+    /// length, a full queue.
+    fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>>;
+
+    /// Text or messages to token ids. `model` empty means the default model.
+    ///
+    /// # Errors
+    /// Unknown model, template error.
+    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error>;
+
+    /// Token ids to text; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// Unknown model, or an id outside the vocabulary.
+    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error>;
+
+    /// Facts about the tokenizer.
+    ///
+    /// # Errors
+    /// Unknown model.
+    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error>;
+}
+
+/// A model that is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelCard {
+    /// Its name.
+    pub id: String,
+    /// Unix time of loading, seconds.
+    pub created: u64,
+    /// Tokens one sequence can hold, prompt and answer together.
+    pub context_length: usize,
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Where it runs, as in `cpu (AVX-512 VNNI, 2 threads)`.
+    pub device: String,
+}
+
+/// Whether requests are taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What the server is doing.
+    pub phase: Phase,
+    /// Facts for people: adapter, kernels on their fallback, queue.
+    pub details: BTreeMap<String, String>,
+}
+
+/// What the server is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The model is being fetched or loaded.
+    Loading,
+    /// Requests are taken.
+    Ready,
+    /// Running requests are finished, new ones refused.
+    Stopping,
+    /// The device or model failed for good.
+    Failed(String),
+}
+
+/// A tokenized prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoded {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Each token's text, bytes that are no UTF-8 as U+FFFD.
+    pub texts: Vec<String>,
+}
+
+/// Facts about a tokenizer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenizerInfo {
+    /// Kind, as in `BPE`.
+    pub class: String,
+    /// Text of the beginning-of-sequence token.
+    pub bos_token: Option<String>,
+    /// Text of the end-of-sequence token.
+    pub eos_token: Option<String>,
+    /// Text of the padding token.
+    pub pad_token: Option<String>,
+    /// The chat template's Jinja source.
+    pub chat_template: Option<String>,
+    /// Whether a string prompt gets a BOS by the checkpoint's rule.
+    pub add_bos: bool,
+}
