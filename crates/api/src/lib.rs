@@ -1,1 +1,60 @@
-//! Placeholder.
+//! The REST dialects of Tinderbox: one axum [`router`] over [`Inference`](tinderbox_protocol::Inference).
+//!
+//! A dialect turns wire bytes into [`Request`](tinderbox_protocol::Request)s and the event streams
+//! back into its own bytes. Nothing here knows a model, opens a socket or reads a clock, so the
+//! same router answers on a host and in an edge isolate; what it needs of the world is a
+//! [`Context`].
+//!
+//! What the place that mounts the router adds: listening, CORS, API keys, compression (never of
+//! event streams), timeouts, metrics.
+
+mod answer;
+mod batch;
+mod context;
+mod dialects;
+mod failure;
+mod health;
+mod openapi;
+mod payload;
+mod request_id;
+mod sse;
+mod stream;
+mod usage;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{MethodRouter, get};
+
+pub use context::{Context, DEFAULT_BODY_LIMIT};
+pub use request_id::{REQUEST_ID, RequestId};
+
+use dialects::openai;
+
+/// Paths and what answers there.
+type Routes = Vec<(&'static str, MethodRouter<Context>)>;
+
+/// Everything that is served, with every policy around it. The last layer is the outermost.
+pub fn router(context: Context) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in own_routes().into_iter().chain(openai::routes()) {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(openai::no_route)
+        .method_not_allowed_fallback(openai::wrong_method)
+        .layer(DefaultBodyLimit::max(context.body_limit))
+        .layer(middleware::from_fn_with_state(
+            context.clone(),
+            request_id::assign,
+        ))
+        .with_state(context)
+}
+
+/// What belongs to no dialect.
+fn own_routes() -> Routes {
+    vec![
+        ("/health", get(health::health)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}

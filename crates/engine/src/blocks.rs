@@ -14,7 +14,11 @@ impl Blocks {
     /// `count` free blocks of `size` tokens (at least one token).
     pub fn new(count: usize, size: usize) -> Blocks {
         let ids = 0..u32::try_from(count).expect("block ids fit 32 bits");
-        Blocks { size: size.max(1), count, free: ids.rev().collect() }
+        Blocks {
+            size: size.max(1),
+            count,
+            free: ids.rev().collect(),
+        }
     }
 
     /// Blocks there are.

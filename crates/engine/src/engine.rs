@@ -95,7 +95,10 @@ impl<R: Runner> Engine<R> {
             if self.shared.is_aborted() {
                 let reason = "the server stopped before the answer was complete".into();
                 let retry_after = Duration::from_secs(1);
-                self.scheduler.fail_all(&Error::Unavailable { reason, retry_after });
+                self.scheduler.fail_all(&Error::Unavailable {
+                    reason,
+                    retry_after,
+                });
             }
             self.scheduler.drop_cancelled();
             if let Some(plan) = self.scheduler.plan() {
@@ -122,7 +125,10 @@ impl<R: Runner> Engine<R> {
             Err(RunnerError::Step(reason)) => {
                 tracing::error!(reason, "a step failed");
                 let error = Error::Internal(format!("the step failed: {reason}"));
-                let ended = plan.parts.iter().map(|part| (part.sequence, Some(error.clone())));
+                let ended = plan
+                    .parts
+                    .iter()
+                    .map(|part| (part.sequence, Some(error.clone())));
                 self.end(ended.collect());
             }
             Err(RunnerError::Lost(reason)) => {
@@ -139,8 +145,12 @@ impl<R: Runner> Engine<R> {
         let time = (self.clock)().saturating_sub(start);
         let since = |now: u64, then: u64| (now - then) as usize;
         self.rows.record(plan.step.tokens.len(), time);
-        self.tokens.record(since(self.stats.generated_tokens, before.generated_tokens), time);
-        self.finishes.record(since(self.stats.finished, before.finished), time);
+        self.tokens.record(
+            since(self.stats.generated_tokens, before.generated_tokens),
+            time,
+        );
+        self.finishes
+            .record(since(self.stats.finished, before.finished), time);
         Ok(())
     }
 
@@ -155,13 +165,21 @@ impl<R: Runner> Engine<R> {
             }
         };
         let reason = "the model's answer has the wrong form";
-        if right { Ok(output) } else { Err(RunnerError::Step(reason.into())) }
+        if right {
+            Ok(output)
+        } else {
+            Err(RunnerError::Step(reason.into()))
+        }
     }
 
     fn take_in(&mut self, plan: &Plan, output: &Output) {
         let vocab = self.shared.vocab;
         let candidates = std::mem::take(&mut self.candidates);
-        let mut desk = Desk { vocabulary: &*self.vocabulary, vocab, candidates };
+        let mut desk = Desk {
+            vocabulary: &*self.vocabulary,
+            vocab,
+            candidates,
+        };
         let mut ended = Vec::new();
         for part in &plan.parts {
             let sequence = &mut self.scheduler.running[part.sequence];
@@ -192,9 +210,16 @@ impl<R: Runner> Engine<R> {
         ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
         for (index, error) in ended {
             let sequence = self.scheduler.remove(index);
+            let (id, generated) = (&sequence.id, sequence.generated());
             match error {
-                None => self.stats.finished += 1,
-                Some(error) => sequence.fail(error),
+                None => {
+                    tracing::debug!(id, prompt = sequence.prompt(), generated, "finished");
+                    self.stats.finished += 1;
+                }
+                Some(error) => {
+                    tracing::warn!(id, generated, %error, "failed");
+                    sequence.fail(error);
+                }
             }
         }
     }

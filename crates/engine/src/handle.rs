@@ -26,7 +26,11 @@ impl Handle {
         vocabulary: Arc<dyn Vocabulary>,
         submissions: Sender<Sequence>,
     ) -> Handle {
-        Handle { shared, vocabulary, submissions }
+        Handle {
+            shared,
+            vocabulary,
+            submissions,
+        }
     }
 
     /// Starts a sequence. Dropping the stream cancels it before the engine's next step.
@@ -41,18 +45,28 @@ impl Handle {
             return Err(self.unavailable());
         }
         let place = self.shared.enter()?;
-        let seed = submission.sampling.seed.unwrap_or_else(|| self.shared.fresh_seed());
+        let seed = submission
+            .sampling
+            .seed
+            .unwrap_or_else(|| self.shared.fresh_seed());
         let bounds = (self.shared.context, self.shared.vocab);
         let (sender, events) = async_channel::unbounded();
         let words = &*self.vocabulary;
         let sequence = Sequence::new(submission, bounds, seed, words, place, sender)?;
-        self.submissions.try_send(sequence).map_err(|_| self.unavailable())?;
+        self.submissions
+            .try_send(sequence)
+            .map_err(|_| self.unavailable())?;
         Ok(event_stream(events))
     }
 
     /// Tokens one sequence can hold, prompt and answer together.
     pub fn context(&self) -> usize {
         self.shared.context
+    }
+
+    /// Number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.vocab
     }
 
     /// How the engine is doing.
@@ -87,7 +101,10 @@ impl Handle {
             Some(failure) => failure.into(),
             None => "the server is stopping".into(),
         };
-        Error::Unavailable { reason, retry_after: Duration::from_secs(10) }
+        Error::Unavailable {
+            reason,
+            retry_after: Duration::from_secs(10),
+        }
     }
 }
 
@@ -96,7 +113,9 @@ fn event_stream(events: Receiver<Result<Event, Error>>) -> EventStream {
     let next = |events: Option<Receiver<_>>| async move {
         let events = events?;
         let event: Result<Event, Error> = events.recv().await.unwrap_or_else(|_| {
-            Err(Error::Internal("the engine ended before the answer was complete".into()))
+            Err(Error::Internal(
+                "the engine ended before the answer was complete".into(),
+            ))
         });
         let more = matches!(event, Ok(Event::Started(_) | Event::Token(_)));
         Some((event, more.then_some(events)))

@@ -6,24 +6,29 @@
 //! of its own, so the same code serves on a host and in a browser tab.
 
 mod blocks;
+mod decoder;
 mod engine;
 mod handle;
 mod limits;
 mod logprobs;
+mod prompts;
 mod rate;
 mod runner;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod service;
 mod shared;
 mod stops;
 mod submission;
 mod text;
 
+pub use decoder::DecoderRunner;
 pub use engine::{Clock, Engine, Options};
 pub use handle::Handle;
 pub use limits::Limits;
 pub use runner::{Runner, RunnerError};
 pub use sequence::Vocabulary;
+pub use service::Service;
 pub use shared::Stats;
 pub use submission::Submission;

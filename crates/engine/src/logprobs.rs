@@ -16,7 +16,13 @@ impl<'a> LogSoftmax<'a> {
         let max = logits[best as usize];
         let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
         let log_sum = sum.ln();
-        let row = LogSoftmax { logits, best, max, log_sum, best_logprob: -log_sum as f32 };
+        let row = LogSoftmax {
+            logits,
+            best,
+            max,
+            log_sum,
+            best_logprob: -log_sum as f32,
+        };
         (max.is_finite() && log_sum.is_finite()).then_some(row)
     }
 
@@ -118,7 +124,13 @@ mod tests {
     #[test]
     fn a_row_that_is_no_distribution_is_refused() {
         let inf = f32::INFINITY;
-        for row in [vec![], vec![f32::NAN; 3], vec![0.0, f32::NAN], vec![-inf; 2], vec![0.0, inf]] {
+        for row in [
+            vec![],
+            vec![f32::NAN; 3],
+            vec![0.0, f32::NAN],
+            vec![-inf; 2],
+            vec![0.0, inf],
+        ] {
             assert!(LogSoftmax::new(&row).is_none(), "{row:?}");
         }
         let row = [-inf, 1.0, -inf];

@@ -24,7 +24,11 @@ impl Rate {
 
     /// Events a second; 0 before anything was measured.
     pub fn per_second(&self) -> f64 {
-        if self.seconds > 0.0 { self.events / self.seconds } else { 0.0 }
+        if self.seconds > 0.0 {
+            self.events / self.seconds
+        } else {
+            0.0
+        }
     }
 
     /// Likely time to the next event. Before the first one it is the time waited so far.
@@ -44,7 +48,11 @@ mod tests {
         for _ in 0..1000 {
             rate.record(5, Duration::from_millis(500));
         }
-        assert!((rate.per_second() - 10.0).abs() < 1e-6, "{}", rate.per_second());
+        assert!(
+            (rate.per_second() - 10.0).abs() < 1e-6,
+            "{}",
+            rate.per_second()
+        );
         assert!((rate.interval().as_secs_f64() - 0.1).abs() < 1e-6);
     }
 

@@ -40,7 +40,11 @@ impl Sampler {
         if sampling.repetition_penalty != 1.0 {
             seen.extend(prompt.iter().map(|id| (*id, 0)));
         }
-        Sampler { sampling, rng: ChaCha8Rng::seed_from_u64(seed), seen }
+        Sampler {
+            sampling,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seen,
+        }
     }
 
     /// Whether the best raw logit is always the choice, so that a device can make it.
@@ -55,20 +59,27 @@ impl Sampler {
         }
     }
 
-    /// Chooses from a row of logits; `None` where no logit is a number above -∞, or one is +∞.
+    /// Chooses from a row of logits; `None` where the best is no finite number.
     pub fn choose(&mut self, logits: &[f32], candidates: &mut Vec<Candidate>) -> Option<u32> {
         if self.is_argmax() {
-            return argmax(logits);
+            return argmax(logits).filter(|best| logits[*best as usize].is_finite());
         }
         candidates.clear();
-        candidates.extend((0..).zip(logits).map(|(id, l)| Candidate { id, logit: *l, weight: 0.0 }));
+        candidates.extend((0..).zip(logits).map(|(id, l)| Candidate {
+            id,
+            logit: *l,
+            weight: 0.0,
+        }));
         self.penalize(candidates);
-        if self.is_greedy() {
-            candidates.retain(|c| c.logit > f32::NEG_INFINITY);
-            return candidates.iter().min_by(|a, b| by_logit(a, b)).map(|c| c.id);
+        candidates.retain(|c| c.logit > f32::NEG_INFINITY); // drops NaN too
+        let best = *candidates.iter().min_by(|a, b| by_logit(a, b))?;
+        if !best.logit.is_finite() {
+            return None;
         }
-        candidates.retain(|c| c.logit > f32::NEG_INFINITY);
-        self.filter(candidates)?;
+        if self.is_greedy() {
+            return Some(best.id);
+        }
+        self.filter(candidates, best.logit);
         self.draw(candidates)
     }
 
@@ -85,7 +96,9 @@ impl Sampler {
     fn penalize(&self, candidates: &mut [Candidate]) {
         let s = &self.sampling;
         for (id, count) in &self.seen {
-            let Some(candidate) = candidates.get_mut(*id as usize) else { continue };
+            let Some(candidate) = candidates.get_mut(*id as usize) else {
+                continue;
+            };
             let logit = &mut candidate.logit;
             *logit = if *logit > 0.0 {
                 *logit / s.repetition_penalty
@@ -103,20 +116,17 @@ impl Sampler {
         }
     }
 
-    /// Temperature and filters. Leaves at least one candidate, all with their weights.
-    fn filter(&self, candidates: &mut Vec<Candidate>) -> Option<()> {
+    /// Temperature and filters. Leaves at least one candidate, all with their weights; `best` is
+    /// the largest logit.
+    fn filter(&self, candidates: &mut Vec<Candidate>, best: f32) {
         let s = &self.sampling;
         let all = candidates.len();
-        let max = candidates.iter().map(|c| c.logit).reduce(f32::max)?;
-        if !max.is_finite() {
-            return None;
-        }
         if s.top_k > 0 && s.top_k < candidates.len() {
             candidates.select_nth_unstable_by(s.top_k - 1, by_logit);
             candidates.truncate(s.top_k);
         }
         for c in candidates.iter_mut() {
-            c.weight = ((c.logit - max) / s.temperature).exp();
+            c.weight = ((c.logit - best) / s.temperature).exp();
         }
         if s.typical_p < 1.0 {
             let total = total(candidates);
@@ -135,15 +145,14 @@ impl Sampler {
             keep_mass(candidates, s.top_p, by_logit);
         }
         if s.min_p > 0.0 {
-            let best = candidates.iter().map(|c| c.weight).fold(0.0, f32::max);
-            candidates.retain(|c| c.weight >= s.min_p * best);
+            let heaviest = candidates.iter().map(|c| c.weight).fold(0.0, f32::max);
+            candidates.retain(|c| c.weight >= s.min_p * heaviest);
         }
         if candidates.len() < all {
             // Partial sorts depend on every logit; the order of ids does not. So a last-bit
             // difference between two runs moves the draw by a last bit too.
             candidates.sort_unstable_by_key(|c| c.id);
         }
-        Some(())
     }
 
     fn draw(&mut self, candidates: &[Candidate]) -> Option<u32> {
@@ -166,11 +175,12 @@ fn total(candidates: &[Candidate]) -> f64 {
     candidates.iter().map(|c| f64::from(c.weight)).sum()
 }
 
-/// Best first, the lowest id among equals; a NaN is the worst.
+/// Best first, the lowest id among equals.
 fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
-    let key = |c: &Candidate| if c.logit.is_nan() { f32::NEG_INFINITY } else { c.logit };
     // Adding zero makes -0 and 0 equal under the total order.
-    (key(b) + 0.0).total_cmp(&(key(a) + 0.0)).then(a.id.cmp(&b.id))
+    (b.logit + 0.0)
+        .total_cmp(&(a.logit + 0.0))
+        .then(a.id.cmp(&b.id))
 }
 
 /// Keeps the shortest run in `order` whose weights reach the share `mass`, at least one candidate.

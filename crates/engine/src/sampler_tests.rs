@@ -8,8 +8,10 @@ use super::*;
 
 /// Probabilities after all filters, by plain full sorts, as the module doc says it.
 fn reference(logits: &[f32], s: &Sampling) -> BTreeMap<u32, f64> {
-    let mut left: Vec<(u32, f64)> =
-        (0..).zip(logits).map(|(id, l)| (id, f64::from(*l / s.temperature))).collect();
+    let mut left: Vec<(u32, f64)> = (0..)
+        .zip(logits)
+        .map(|(id, l)| (id, f64::from(*l / s.temperature)))
+        .collect();
     let softmax = |left: &[(u32, f64)]| -> Vec<f64> {
         let max = left.iter().map(|l| l.1).fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = left.iter().map(|l| (l.1 - max).exp()).sum();
@@ -18,7 +20,13 @@ fn reference(logits: &[f32], s: &Sampling) -> BTreeMap<u32, f64> {
     let shortest = |left: &mut Vec<(u32, f64)>, mass: f64| {
         let p = softmax(left);
         let mut sum = 0.0;
-        let kept = p.iter().position(|p| { sum += p; sum >= mass }).map_or(p.len(), |i| i + 1);
+        let kept = p
+            .iter()
+            .position(|p| {
+                sum += p;
+                sum >= mass
+            })
+            .map_or(p.len(), |i| i + 1);
         left.truncate(kept);
     };
     left.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -28,7 +36,11 @@ fn reference(logits: &[f32], s: &Sampling) -> BTreeMap<u32, f64> {
     if s.typical_p < 1.0 {
         let p = softmax(&left);
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
-        let mut far: Vec<_> = left.iter().zip(&p).map(|(l, p)| ((-p.ln() - entropy).abs(), *l)).collect();
+        let mut far: Vec<_> = left
+            .iter()
+            .zip(&p)
+            .map(|(l, p)| ((-p.ln() - entropy).abs(), *l))
+            .collect();
         far.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.0.cmp(&b.1.0)));
         left = far.into_iter().map(|f| f.1).collect();
         shortest(&mut left, f64::from(s.typical_p));
@@ -39,17 +51,32 @@ fn reference(logits: &[f32], s: &Sampling) -> BTreeMap<u32, f64> {
     }
     let p = softmax(&left);
     let best = p.iter().copied().fold(0.0, f64::max);
-    left = left.into_iter().zip(p).filter(|(_, p)| *p >= f64::from(s.min_p) * best).map(|(l, _)| l).collect();
+    left = left
+        .into_iter()
+        .zip(p)
+        .filter(|(_, p)| *p >= f64::from(s.min_p) * best)
+        .map(|(l, _)| l)
+        .collect();
     let p = softmax(&left);
     left.iter().zip(p).map(|(l, p)| (l.0, p)).collect()
 }
 
 fn filtered(logits: &[f32], sampling: &Sampling) -> BTreeMap<u32, f64> {
-    let mut candidates: Vec<Candidate> =
-        (0..).zip(logits).map(|(id, l)| Candidate { id, logit: *l, weight: 0.0 }).collect();
-    Sampler::new(sampling.clone(), 0, &[]).filter(&mut candidates).unwrap();
+    let mut candidates: Vec<Candidate> = (0..)
+        .zip(logits)
+        .map(|(id, l)| Candidate {
+            id,
+            logit: *l,
+            weight: 0.0,
+        })
+        .collect();
+    let best = logits.iter().copied().fold(f32::MIN, f32::max);
+    Sampler::new(sampling.clone(), 0, &[]).filter(&mut candidates, best);
     let sum = total(&candidates);
-    candidates.iter().map(|c| (c.id, f64::from(c.weight) / sum)).collect()
+    candidates
+        .iter()
+        .map(|c| (c.id, f64::from(c.weight) / sum))
+        .collect()
 }
 
 fn choose(sampler: &mut Sampler, logits: &[f32]) -> u32 {
@@ -111,7 +138,11 @@ proptest! {
 #[test]
 fn tokens_come_as_often_as_their_probability_says() {
     let logits: Vec<f32> = (0..20).map(|i| (i % 7) as f32 * 0.5).collect();
-    let sampling = Sampling { temperature: 0.8, top_k: 12, ..Sampling::default() };
+    let sampling = Sampling {
+        temperature: 0.8,
+        top_k: 12,
+        ..Sampling::default()
+    };
     let expected = filtered(&logits, &sampling);
     let mut sampler = Sampler::new(sampling, 42, &[]);
     let draws = 50_000;
@@ -131,9 +162,19 @@ fn tokens_come_as_often_as_their_probability_says() {
 fn greedy_takes_the_lowest_of_equal_ids() {
     let logits = [0.5, 2.0, -1.0, 2.0];
     for sampling in [
-        Sampling { temperature: 0.0, ..Sampling::default() },
-        Sampling { top_k: 1, ..Sampling::default() },
-        Sampling { temperature: 0.0, logit_bias: [(2, 0.1)].into(), ..Sampling::default() },
+        Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        Sampling {
+            top_k: 1,
+            ..Sampling::default()
+        },
+        Sampling {
+            temperature: 0.0,
+            logit_bias: [(2, 0.1)].into(),
+            ..Sampling::default()
+        },
     ] {
         assert_eq!(choose(&mut Sampler::new(sampling, 1, &[]), &logits), 1);
     }
@@ -154,7 +195,11 @@ fn penalties_follow_their_formulas() {
     sampler.record(1);
     sampler.record(2);
     let mut row: Vec<Candidate> = ([4.0, 4.0, -4.0, 4.0].into_iter().zip(0..))
-        .map(|(logit, id)| Candidate { id, logit, weight: 0.0 })
+        .map(|(logit, id)| Candidate {
+            id,
+            logit,
+            weight: 0.0,
+        })
         .collect();
     sampler.penalize(&mut row);
     let logits: Vec<f32> = row.iter().map(|c| c.logit).collect();
@@ -165,10 +210,20 @@ fn penalties_follow_their_formulas() {
 fn bias_bans_and_forces() {
     let logits = [5.0, 4.0, 3.0];
     let mut banned = Sampler::new(
-        Sampling { logit_bias: [(0, -100.0), (1, -100.0)].into(), ..Sampling::default() }, 3, &[],
+        Sampling {
+            logit_bias: [(0, -100.0), (1, -100.0)].into(),
+            ..Sampling::default()
+        },
+        3,
+        &[],
     );
     let mut forced = Sampler::new(
-        Sampling { logit_bias: [(2, 100.0)].into(), ..Sampling::default() }, 3, &[],
+        Sampling {
+            logit_bias: [(2, 100.0)].into(),
+            ..Sampling::default()
+        },
+        3,
+        &[],
     );
     for _ in 0..100 {
         assert_eq!(choose(&mut banned, &logits), 2);
@@ -178,10 +233,29 @@ fn bias_bans_and_forces() {
 
 #[test]
 fn a_tiny_temperature_is_greedy_and_a_broken_row_is_no_choice() {
-    let cold = Sampling { temperature: f32::MIN_POSITIVE, ..Sampling::default() };
-    assert_eq!(choose(&mut Sampler::new(cold, 9, &[]), &[1.0, 1.5, 1.25]), 1);
-    for row in [vec![], vec![f32::NAN, f32::NEG_INFINITY], vec![f32::INFINITY, 0.0]] {
+    let cold = Sampling {
+        temperature: f32::MIN_POSITIVE,
+        ..Sampling::default()
+    };
+    assert_eq!(
+        choose(&mut Sampler::new(cold, 9, &[]), &[1.0, 1.5, 1.25]),
+        1
+    );
+    for row in [
+        vec![],
+        vec![f32::NAN, f32::NEG_INFINITY],
+        vec![f32::INFINITY, 0.0],
+    ] {
         let mut sampler = Sampler::new(Sampling::default(), 9, &[]);
         assert_eq!(sampler.choose(&row, &mut Vec::new()), None, "{row:?}");
+        let mut greedy = Sampler::new(
+            Sampling {
+                top_k: 1,
+                ..Sampling::default()
+            },
+            9,
+            &[],
+        );
+        assert_eq!(greedy.choose(&row, &mut Vec::new()), None, "{row:?}");
     }
 }

@@ -103,7 +103,9 @@ impl Scheduler {
         while !self.running.is_empty() {
             self.remove(self.running.len() - 1).fail(error.clone());
         }
-        self.waiting.drain(..).for_each(|sequence| sequence.fail(error.clone()));
+        self.waiting
+            .drain(..)
+            .for_each(|sequence| sequence.fail(error.clone()));
     }
 
     /// The next step; `None` only when idle.
@@ -113,13 +115,19 @@ impl Scheduler {
         if self.running.is_empty() {
             return None;
         }
-        let mut plan = Plan { step: Step::default(), want: Want::Argmax, parts: Vec::new() };
+        let mut plan = Plan {
+            step: Step::default(),
+            want: Want::Argmax,
+            parts: Vec::new(),
+        };
         for (index, sequence) in self.running.iter().enumerate() {
             if sequence.pending() == 1 {
                 plan.add(index, sequence, 1);
             }
         }
-        let mut rows_left = self.prefill_rows.min(self.max_rows - plan.step.tokens.len());
+        let mut rows_left = self
+            .prefill_rows
+            .min(self.max_rows - plan.step.tokens.len());
         let mut scores_left = self.score_rows;
         for (index, sequence) in self.running.iter().enumerate() {
             let mut rows = sequence.pending().min(rows_left);
@@ -184,7 +192,8 @@ impl Plan {
 
         step.tables.push(sequence.table.clone());
         step.tokens.extend(&sequence.tokens[range.clone()]);
-        step.positions.extend(range.clone().map(|position| position as u32));
+        step.positions
+            .extend(range.clone().map(|position| position as u32));
         step.sequences.extend(range.clone().map(|_| place));
 
         let scored = sequence.scored(rows);
@@ -199,7 +208,11 @@ impl Plan {
                 self.want = Want::Logits;
             }
         }
-        self.parts.push(Part { sequence: index, rows, outputs: output..step.outputs.len() });
+        self.parts.push(Part {
+            sequence: index,
+            rows,
+            outputs: output..step.outputs.len(),
+        });
     }
 }
 

@@ -82,16 +82,33 @@ impl Sequence {
         events: Sender<Result<Event, Error>>,
     ) -> Result<Sequence, Error> {
         let (max_tokens, truncated) = submission.settle(context, vocab)?;
-        let Submission { id, tokens, sampling, stop, logprobs, prompt_logprobs, .. } = submission;
+        let Submission {
+            id,
+            tokens,
+            sampling,
+            stop,
+            logprobs,
+            prompt_logprobs,
+            ..
+        } = submission;
         let mut ends: BTreeSet<u32> = stop.tokens.into_iter().collect();
         if !stop.ignore_eos {
             ends.extend(vocabulary.end_tokens());
         }
-        let mut started = Started { prompt_tokens: tokens.len(), truncated, ..Started::default() };
+        let mut started = Started {
+            prompt_tokens: tokens.len(),
+            truncated,
+            ..Started::default()
+        };
         if prompt_logprobs.is_some() && !submission.added_bos {
             // Nothing comes before the first token, so nothing can say how likely it was.
             let (id, bytes) = (tokens[0], vocabulary.bytes(tokens[0]));
-            started.prompt.push(TokenLogprob { id, bytes, logprob: None, top: Vec::new() });
+            started.prompt.push(TokenLogprob {
+                id,
+                bytes,
+                logprob: None,
+                top: Vec::new(),
+            });
         }
         Ok(Sequence {
             id,
@@ -218,8 +235,13 @@ impl Sequence {
         row: &[f32],
         desk: &mut Desk,
     ) -> Result<(Option<u32>, Option<TokenLogprob>), Error> {
-        let id = self.sampler.choose(row, &mut desk.candidates).ok_or_else(no_distribution)?;
-        let logprob = self.logprobs.map(|count| entry(row, id, count, desk.vocabulary));
+        let id = self
+            .sampler
+            .choose(row, &mut desk.candidates)
+            .ok_or_else(no_distribution)?;
+        let logprob = self
+            .logprobs
+            .map(|count| entry(row, id, count, desk.vocabulary));
         Ok((Some(id), logprob.transpose()?))
     }
 
@@ -236,7 +258,11 @@ impl Sequence {
         };
         let bytes = if shown { words.bytes(id) } else { Vec::new() };
         let piece = self.text.push(&bytes, may_stop);
-        self.send(Ok(Event::Token(Token { id, text: piece.text, logprob })));
+        self.send(Ok(Event::Token(Token {
+            id,
+            text: piece.text,
+            logprob,
+        })));
         if ends {
             self.finish(FinishReason::EndToken(id))
         } else if let Some(stop) = piece.stop {
@@ -249,7 +275,12 @@ impl Sequence {
     fn finish(&mut self, reason: FinishReason) -> bool {
         let text = self.text.finish();
         let completion_tokens = self.generated();
-        let finish = Finish { reason, text, completion_tokens, seed: self.seed };
+        let finish = Finish {
+            reason,
+            text,
+            completion_tokens,
+            seed: self.seed,
+        };
         self.send(Ok(Event::Finished(finish)));
         true
     }
@@ -260,12 +291,26 @@ impl Sequence {
     }
 }
 
-fn entry(row: &[f32], id: u32, count: usize, words: &dyn Vocabulary) -> Result<TokenLogprob, Error> {
+fn entry(
+    row: &[f32],
+    id: u32,
+    count: usize,
+    words: &dyn Vocabulary,
+) -> Result<TokenLogprob, Error> {
     let row = LogSoftmax::new(row).ok_or_else(no_distribution)?;
     let top = (row.top(count).into_iter())
-        .map(|(id, logprob)| Logprob { id, bytes: words.bytes(id), logprob })
+        .map(|(id, logprob)| Logprob {
+            id,
+            bytes: words.bytes(id),
+            logprob,
+        })
         .collect();
-    Ok(TokenLogprob { id, bytes: words.bytes(id), logprob: Some(row.of(id)), top })
+    Ok(TokenLogprob {
+        id,
+        bytes: words.bytes(id),
+        logprob: Some(row.of(id)),
+        top,
+    })
 }
 
 fn no_distribution() -> Error {

@@ -72,7 +72,10 @@ impl Shared {
     /// [`Error::Overloaded`] where there is none.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Error> {
         let one_more = |present| (present < self.capacity).then_some(present + 1);
-        match self.present.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+        match self
+            .present
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+        {
             Ok(_) => Ok(Place(self.clone())),
             Err(present) => {
                 let stats = self.stats();
@@ -89,7 +92,10 @@ impl Shared {
         let stats = *self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         // Submissions the loop has not seen yet wait too.
         let present = self.present.load(Ordering::Acquire);
-        Stats { waiting: present.saturating_sub(stats.running), ..stats }
+        Stats {
+            waiting: present.saturating_sub(stats.running),
+            ..stats
+        }
     }
 
     pub fn publish(&self, stats: Stats) {

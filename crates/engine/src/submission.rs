@@ -34,11 +34,15 @@ impl Submission {
     /// to generate at most, and whether the prompt was cut.
     pub(crate) fn settle(&mut self, context: usize, vocab: usize) -> Result<(usize, bool), Error> {
         self.check_sampling(vocab)?;
-        for (field, value) in
-            [("logprobs", self.logprobs), ("prompt_logprobs", self.prompt_logprobs)]
-        {
+        for (field, value) in [
+            ("logprobs", self.logprobs),
+            ("prompt_logprobs", self.prompt_logprobs),
+        ] {
             if let Some(count) = value.filter(|count| *count > MAX_LOGPROBS) {
-                return Err(invalid(field, format!("{count} is not in 0 ..= {MAX_LOGPROBS}")));
+                return Err(invalid(
+                    field,
+                    format!("{count} is not in 0 ..= {MAX_LOGPROBS}"),
+                ));
             }
         }
         if self.tokens.is_empty() {
@@ -52,7 +56,11 @@ impl Submission {
         // Without a limit there must be room for one token at least.
         let completion = self.max_tokens.unwrap_or(1);
         if prompt.saturating_add(completion) > context {
-            return Err(Error::ContextOverflow { context, prompt, completion });
+            return Err(Error::ContextOverflow {
+                context,
+                prompt,
+                completion,
+            });
         }
         Ok((self.max_tokens.unwrap_or(context - prompt), cut))
     }
@@ -73,9 +81,24 @@ impl Submission {
     fn check_sampling(&self, vocab: usize) -> Result<(), Error> {
         let s = &self.sampling;
         let fields = [
-            ("temperature", s.temperature, (0.0..=f32::MAX).contains(&s.temperature), "0 or more"),
-            ("top_p", s.top_p, (0.0..=1.0).contains(&s.top_p), "in 0 ..= 1"),
-            ("min_p", s.min_p, (0.0..=1.0).contains(&s.min_p), "in 0 ..= 1"),
+            (
+                "temperature",
+                s.temperature,
+                (0.0..=f32::MAX).contains(&s.temperature),
+                "0 or more",
+            ),
+            (
+                "top_p",
+                s.top_p,
+                (0.0..=1.0).contains(&s.top_p),
+                "in 0 ..= 1",
+            ),
+            (
+                "min_p",
+                s.min_p,
+                (0.0..=1.0).contains(&s.min_p),
+                "in 0 ..= 1",
+            ),
             (
                 "typical_p",
                 s.typical_p,
@@ -109,10 +132,16 @@ impl Submission {
         for (id, bias) in &s.logit_bias {
             let field = format!("logit_bias[{id}]");
             if *id as usize >= vocab {
-                return Err(invalid(&field, format!("the token ids end at {}", vocab - 1)));
+                return Err(invalid(
+                    &field,
+                    format!("the token ids end at {}", vocab - 1),
+                ));
             }
             if !(-100.0..=100.0).contains(bias) {
-                return Err(invalid(&field, format!("{bias} is not a number in -100 ..= 100")));
+                return Err(invalid(
+                    &field,
+                    format!("{bias} is not a number in -100 ..= 100"),
+                ));
             }
         }
         Ok(())
@@ -120,7 +149,10 @@ impl Submission {
 }
 
 fn invalid(field: &str, reason: String) -> Error {
-    Error::Invalid { field: field.into(), reason }
+    Error::Invalid {
+        field: field.into(),
+        reason,
+    }
 }
 
 fn check_ids(field: &str, ids: &[u32], vocab: usize) -> Result<(), Error> {
@@ -128,7 +160,10 @@ fn check_ids(field: &str, ids: &[u32], vocab: usize) -> Result<(), Error> {
         None => Ok(()),
         Some(index) => Err(invalid(
             &format!("{field}[{index}]"),
-            format!("token id {} is outside the vocabulary of {vocab}", ids[index]),
+            format!(
+                "token id {} is outside the vocabulary of {vocab}",
+                ids[index]
+            ),
         )),
     }
 }
@@ -138,7 +173,10 @@ mod tests {
     use super::*;
 
     fn prompt(tokens: usize) -> Submission {
-        Submission { tokens: (0..tokens as u32).collect(), ..Submission::default() }
+        Submission {
+            tokens: (0..tokens as u32).collect(),
+            ..Submission::default()
+        }
     }
 
     fn refused(submission: &mut Submission) -> String {
@@ -160,7 +198,9 @@ mod tests {
             ("min_p", |s| s.min_p = -0.5),
             ("typical_p", |s| s.typical_p = 0.0),
             ("repetition_penalty", |s| s.repetition_penalty = 0.0),
-            ("repetition_penalty", |s| s.repetition_penalty = f32::INFINITY),
+            ("repetition_penalty", |s| {
+                s.repetition_penalty = f32::INFINITY
+            }),
             ("presence_penalty", |s| s.presence_penalty = 2.1),
             ("frequency_penalty", |s| s.frequency_penalty = f32::NAN),
             ("logit_bias[1000]", |s| s.logit_bias = [(1000, 1.0)].into()),
@@ -173,24 +213,57 @@ mod tests {
             assert_eq!(refused(&mut submission), field);
         }
         assert_eq!(refused(&mut prompt(0)), "prompt");
-        assert_eq!(refused(&mut Submission { tokens: vec![1, 1000], ..prompt(0) }), "prompt[1]");
-        assert_eq!(refused(&mut Submission { logprobs: Some(21), ..prompt(1) }), "logprobs");
         assert_eq!(
-            refused(&mut Submission { prompt_logprobs: Some(21), ..prompt(1) }),
+            refused(&mut Submission {
+                tokens: vec![1, 1000],
+                ..prompt(0)
+            }),
+            "prompt[1]"
+        );
+        assert_eq!(
+            refused(&mut Submission {
+                logprobs: Some(21),
+                ..prompt(1)
+            }),
+            "logprobs"
+        );
+        assert_eq!(
+            refused(&mut Submission {
+                prompt_logprobs: Some(21),
+                ..prompt(1)
+            }),
             "prompt_logprobs"
         );
-        let stop = Stop { tokens: vec![u32::MAX], ..Stop::default() };
-        assert_eq!(refused(&mut Submission { stop, ..prompt(1) }), "stop_token_ids[0]");
+        let stop = Stop {
+            tokens: vec![u32::MAX],
+            ..Stop::default()
+        };
+        assert_eq!(
+            refused(&mut Submission { stop, ..prompt(1) }),
+            "stop_token_ids[0]"
+        );
     }
 
     #[test]
     fn prompt_and_answer_must_fit_the_context() {
-        let settle = |tokens, max_tokens| Submission { max_tokens, ..prompt(tokens) }.settle(100, 1000);
+        let settle = |tokens, max_tokens| {
+            Submission {
+                max_tokens,
+                ..prompt(tokens)
+            }
+            .settle(100, 1000)
+        };
         assert_eq!(settle(99, Some(1)), Ok((1, false)));
         assert_eq!(settle(99, None), Ok((1, false)));
         assert_eq!(settle(10, None), Ok((90, false)));
         assert_eq!(settle(100, Some(0)), Ok((0, false)));
-        let overflow = |prompt, completion| Err(Error::ContextOverflow { context: 100, prompt, completion });
+        let overflow = |prompt, completion| {
+            Err(Error::ContextOverflow {
+                context: 100,
+                prompt,
+                completion,
+            })
+        };
         assert_eq!(settle(100, Some(1)), overflow(100, 1));
         assert_eq!(settle(100, None), overflow(100, 1));
         assert_eq!(settle(101, Some(0)), overflow(101, 0));
@@ -199,18 +272,40 @@ mod tests {
 
     #[test]
     fn a_cut_takes_the_beginning_and_spares_an_added_bos() {
-        let mut submission =
-            Submission { max_tokens: Some(10), truncate_prompt: true, ..prompt(120) };
-        let mut with_bos = Submission { added_bos: true, ..submission.clone() };
+        let mut submission = Submission {
+            max_tokens: Some(10),
+            truncate_prompt: true,
+            ..prompt(120)
+        };
+        let mut with_bos = Submission {
+            added_bos: true,
+            ..submission.clone()
+        };
         assert_eq!(submission.settle(100, 1000), Ok((10, true)));
         assert_eq!(submission.tokens, (30..120).collect::<Vec<u32>>());
         assert_eq!(with_bos.settle(100, 1000), Ok((10, true)));
-        assert_eq!((with_bos.tokens[0], with_bos.tokens[1], with_bos.tokens.len()), (0, 31, 90));
+        assert_eq!(
+            (
+                with_bos.tokens[0],
+                with_bos.tokens[1],
+                with_bos.tokens.len()
+            ),
+            (0, 31, 90)
+        );
 
-        let mut fits = Submission { truncate_prompt: true, ..prompt(99) };
+        let mut fits = Submission {
+            truncate_prompt: true,
+            ..prompt(99)
+        };
         assert_eq!(fits.settle(100, 1000), Ok((1, false)));
-        let mut hopeless =
-            Submission { max_tokens: Some(100), truncate_prompt: true, ..prompt(5) };
-        assert!(matches!(hopeless.settle(100, 1000), Err(Error::ContextOverflow { .. })));
+        let mut hopeless = Submission {
+            max_tokens: Some(100),
+            truncate_prompt: true,
+            ..prompt(5)
+        };
+        assert!(matches!(
+            hopeless.settle(100, 1000),
+            Err(Error::ContextOverflow { .. })
+        ));
     }
 }

@@ -165,15 +165,18 @@ pub fn on_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more.
-fn pad_blocks(format: Format, bytes: Vec<u8>) -> Vec<u8> {
+/// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
+/// they begin with (so that the quants behind it are aligned), or at the end of a `Q6_K` block.
+pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> Vec<u8> {
     let (from, to) = (format.block_bytes(), format.block_bytes().next_multiple_of(4));
     if from == to || format.block() == 1 {
         return bytes;
     }
+    let head = if format == Format::Q6_K { from } else { 2 };
     let mut padded = vec![0; bytes.len() / from * to];
     for (padded, block) in padded.chunks_exact_mut(to).zip(bytes.chunks_exact(from)) {
-        padded[..from].copy_from_slice(block);
+        padded[..head].copy_from_slice(&block[..head]);
+        padded[to - (from - head)..].copy_from_slice(&block[head..]);
     }
     padded
 }

@@ -24,6 +24,7 @@ pub struct Decoder {
     /// Keys and values of each layer, `[2, slots, kv_heads · head_dim]`. Taken out and put back by
     /// a step, so that kernels write them in place.
     pub(crate) cache: Vec<Option<Tensor<3>>>,
+    pub(crate) context: usize,
     pub(crate) block_size: usize,
     pub(crate) blocks: usize,
 }
@@ -75,6 +76,11 @@ impl Decoder {
     /// What the decoder is.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Tokens one sequence may hold.
+    pub fn context(&self) -> usize {
+        self.context
     }
 
     /// Tokens in a KV block.
@@ -230,7 +236,7 @@ impl Decoder {
         }
         for (position, sequence) in step.positions.iter().zip(&step.sequences) {
             let held = step.tables.get(*sequence as usize).map_or(0, |t| t.len() * self.block_size);
-            if *position as usize >= held.min(self.config.context) {
+            if *position as usize >= held.min(self.context) {
                 return fail(format!("position {position} of sequence {sequence}, which holds {held}"));
             }
         }

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Models as files have them, and the decoder that runs them.
+//!
+//! A [`Checkpoint`] opens a GGUF file or a Hugging Face folder: its [`Config`], [`Tokenizer`] and
+//! [`ChatTemplate`] at once, its tensors one at a time and in the file's own bytes. A [`Decoder`]
+//! puts them on a device and runs [`Step`]s.
+
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+pub mod gguf;
+mod hf;
+mod json;
+mod load;
+mod step;
+mod storage;
+mod template;
+mod tokenizer;
+
+pub use checkpoint::{Checkpoint, GenerationDefaults, RawTensor, TensorInfo};
+pub use config::{Activation, Config, Layer, Norm, Rope};
+pub use decoder::Decoder;
+pub use error::Error;
+pub use load::{KvType, LoadOptions};
+pub use step::{Output, Step, Want};
+#[cfg(not(target_arch = "wasm32"))]
+pub use storage::FileStorage;
+pub use storage::{MemoryStorage, Storage};
+pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;

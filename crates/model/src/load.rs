@@ -9,6 +9,8 @@ use crate::{Checkpoint, Config, Error, RawTensor};
 /// What is decided at load.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
+    /// Tokens one sequence may hold; the model's own context bounds it.
+    pub context: usize,
     /// Tokens in a KV block.
     pub block_size: usize,
     /// KV blocks, shared by all sequences.
@@ -66,6 +68,7 @@ impl Decoder {
             tied: !loader.has("output.weight"),
             frequencies,
             cache,
+            context: options.context.min(config.context),
             block_size: options.block_size,
             blocks: options.blocks,
         })

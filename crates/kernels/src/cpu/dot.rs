@@ -9,8 +9,8 @@ pub(crate) struct Row8 {
     pub q: Vec<i8>,
     /// One scale a block.
     pub scales: Vec<f32>,
-    /// `scale · Σ q` of each half block.
-    pub sums: Vec<[f32; 2]>,
+    /// `scale · Σ q` of each half block, padded with zeros to whole eights.
+    pub sums: Vec<f32>,
 }
 
 impl Row8 {
@@ -21,7 +21,7 @@ impl Row8 {
         let mut row = Row8 {
             q: vec![0; x.len()],
             scales: Vec::with_capacity(blocks),
-            sums: Vec::with_capacity(blocks),
+            sums: Vec::with_capacity((2 * blocks).next_multiple_of(8)),
         };
         for (x, q) in x.chunks_exact(32).zip(row.q.chunks_exact_mut(32)) {
             let mut largest = [0f32; 8];
@@ -38,11 +38,15 @@ impl Row8 {
             }
             let sum = |half: &[i8]| half.iter().map(|&q| i32::from(q)).sum::<i32>() as f32 * scale;
             row.scales.push(scale);
-            row.sums.push([sum(&q[..16]), sum(&q[16..])]);
+            row.sums.extend([sum(&q[..16]), sum(&q[16..])]);
         }
+        row.sums.resize((2 * blocks).next_multiple_of(8), 0.0);
         row
     }
 }
+
+/// Minima set aside at a time: two a group, a multiple of eight.
+const MINS: usize = 64;
 
 /// A weight format and the form of input row it multiplies.
 pub(crate) trait Weights: 'static {
@@ -75,33 +79,38 @@ impl<Q: Quant> Weights for Q {
         columns: usize,
         x: [&Row8; N],
     ) -> [f32; N] {
-        const { assert!(Q::FORMAT.block() >= 32) };
-        let groups = Q::FORMAT.block() / 32;
-        // SAFETY: `w` holds `columns / block` blocks, and each row `columns / 32` groups.
+        let (groups, total) = (Q::FORMAT.block() / 32, columns / 32);
+        // SAFETY: `w` holds `columns / block` blocks, each of `groups` groups; every input row holds
+        // `total` groups, and sums for twice that many halves, rounded up to eight.
         unsafe {
             let mut acc = [S::splat(0.0); N];
-            let mut mins = [0f32; N];
-            let mut at = 0;
-            for block in 0..columns / Q::FORMAT.block() {
-                let block = w.add(block * Q::FORMAT.block_bytes());
-                for g in 0..groups {
-                    let group = Q::group::<S>(block, g);
-                    for n in 0..N {
-                        let q = S::bytes(x[n].q.as_ptr().add(at * 32).cast());
-                        let dot = S::to_f32(S::dot(group.q, q, Q::WIDE));
-                        let scale = S::mul(group.scale, S::splat(*x[n].scales.as_ptr().add(at)));
-                        acc[n] = S::fma(acc[n], dot, scale);
-                        let [a, b] = *x[n].sums.as_ptr().add(at);
-                        mins[n] += group.min[0] * a + group.min[1] * b;
+            for start in (0..total).step_by(MINS / 2) {
+                let end = (start + MINS / 2).min(total);
+                // The minima are set aside and meet the sums eight at a time.
+                let mut mins = [0f32; MINS];
+                for block in start / groups..end / groups {
+                    let bytes = w.add(block * Q::FORMAT.block_bytes());
+                    for g in 0..groups {
+                        let (at, group) = (block * groups + g, Q::group::<S>(bytes, g));
+                        mins[2 * (at - start)] = group.min[0];
+                        mins[2 * (at - start) + 1] = group.min[1];
+                        for n in 0..N {
+                            let q = S::bytes(x[n].q.as_ptr().add(at * 32).cast());
+                            let dot = S::to_f32(S::dot(group.q, q, Q::WIDE));
+                            let scale = S::splat(*x[n].scales.as_ptr().add(at));
+                            acc[n] = S::fma(acc[n], dot, S::mul(group.scale, scale));
+                        }
                     }
-                    at += 1;
+                }
+                for i in (0..2 * (end - start)).step_by(8) {
+                    let mins = S::load_f32(mins.as_ptr().add(i).cast());
+                    for n in 0..N {
+                        let sums = x[n].sums.as_ptr().add(2 * start + i);
+                        acc[n] = S::fma(acc[n], mins, S::load_f32(sums.cast()));
+                    }
                 }
             }
-            let mut out = [0f32; N];
-            for n in 0..N {
-                out[n] = S::sum(acc[n]) + mins[n];
-            }
-            out
+            acc.map(|acc| S::sum(acc))
         }
     }
 }
@@ -188,11 +197,7 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
                     acc[n] = S::fma(acc[n], w, x);
                 }
             }
-            let mut out = [0f32; N];
-            for n in 0..N {
-                out[n] = S::sum(acc[n]);
-            }
-            out
+            acc.map(|acc| S::sum(acc))
         }
     }
 }

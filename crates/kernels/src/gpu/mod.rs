@@ -1,11 +1,119 @@
-//! Placeholder until the GPU twin lands.
-use burn::backend::Cube;
+//! The GPU twin: CubeCL kernels on burn's own tensors.
+//!
+//! No kernel binds more than [`MAX_BINDINGS`] buffers (WebGPU grants 8 and CubeCL keeps one), 256
+//! invocations or 16 KiB of workgroup memory, and none needs `shader-f16` unless the cache is
+//! `f16`. Kernels whose addresses come from the caller's data (ids, slots, tables) are bounds
+//! checked on the device.
+
+mod attention;
+mod embed;
+mod input;
+mod linear;
+mod linear_gemm;
+mod linear_gemv;
+mod norm;
+mod rope;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Cube, TensorMetadata};
+use burn::cubecl;
+use burn::tensor::{DType, Shape};
+use cubecl::prelude::CubeCount;
+
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec};
+
+type CubeTensor = FloatTensor<Cube>;
+
+/// Buffers a kernel may bind.
+#[cfg(test)]
+const MAX_BINDINGS: usize = 7;
+/// Workgroups a dimension of the grid may have.
+const GRID_MAX: usize = 65_535;
+/// Invocations of a workgroup, where one row or a flat range is a workgroup's work.
+const UNITS_1D: usize = 64;
+
+/// A grid of at least `cubes` workgroups; kernels skip those beyond.
+fn spread(cubes: usize) -> CubeCount {
+    let y = cubes.div_ceil(GRID_MAX).max(1);
+    CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, 1)
+}
+
+/// Rows and columns of a matrix.
+fn columns(tensor: &CubeTensor) -> (usize, usize) {
+    let shape = tensor.shape();
+    (shape[0], shape[1])
+}
+
+fn rows(tensor: &CubeTensor) -> usize {
+    tensor.shape()[0]
+}
+
+/// An uninitialised `f32` matrix beside `like`.
+fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
+    let shape = Shape::new(shape);
+    let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
+}
+
+/// Kernels address plain row-major buffers.
+fn check(tensors: &[&CubeTensor]) {
+    for tensor in tensors {
+        assert!(tensor.is_contiguous(), "kernels take contiguous tensors, found {tensor:?}");
+    }
+}
+
 impl Kernels for Cube {
-    fn embed(_: IntTensor<Self>, _: IntTensor<Self>, _: Layout, _: f32) -> FloatTensor<Self> { unimplemented!() }
-    fn linear(_: FloatTensor<Self>, _: &FloatTensor<Self>, _: IntTensor<Self>, _: &FloatTensor<Self>, _: &FloatTensor<Self>, _: LinearSpec) -> FloatTensor<Self> { unimplemented!() }
-    fn rope(_: FloatTensor<Self>, _: FloatTensor<Self>, _: IntTensor<Self>, _: &FloatTensor<Self>, _: &FloatTensor<Self>, _: RopeSpec) -> (FloatTensor<Self>, FloatTensor<Self>) { unimplemented!() }
-    fn attention(_: &FloatTensor<Self>, _: &FloatTensor<Self>, _: IntTensor<Self>, _: IntTensor<Self>, _: AttentionSpec) -> FloatTensor<Self> { unimplemented!() }
-    fn add_norm(_: FloatTensor<Self>, _: &FloatTensor<Self>, _: &FloatTensor<Self>, _: Norm) -> FloatTensor<Self> { unimplemented!() }
+    fn embed(table: IntTensor<Self>, ids: IntTensor<Self>, layout: Layout, scale: f32) -> FloatTensor<Self> {
+        check(&[&table, &ids]);
+        embed::embed(table, ids, layout, scale)
+    }
+
+    fn linear(
+        out: FloatTensor<Self>,
+        x: &FloatTensor<Self>,
+        w: IntTensor<Self>,
+        gains: &FloatTensor<Self>,
+        bias: &FloatTensor<Self>,
+        spec: LinearSpec,
+    ) -> FloatTensor<Self> {
+        check(&[&out, x, &w, gains, bias]);
+        linear::linear(&linear_gemv::Operands { out: &out, x, w: &w, gains, bias }, spec);
+        out
+    }
+
+    fn rope(
+        qkv: FloatTensor<Self>,
+        cache: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        frequencies: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        spec: RopeSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        check(&[&qkv, &cache, &rows, frequencies, gains]);
+        rope::rope(qkv, cache, rows, frequencies, gains, spec)
+    }
+
+    fn attention(
+        qkv: &FloatTensor<Self>,
+        cache: &FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        tables: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self> {
+        check(&[qkv, cache, &rows, &tables]);
+        attention::attention(qkv, cache, rows, tables, spec)
+    }
+
+    fn add_norm(
+        x: FloatTensor<Self>,
+        y: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        norm: Norm,
+    ) -> FloatTensor<Self> {
+        check(&[&x, y, gains]);
+        norm::add_norm(x, y, gains, norm)
+    }
 }

@@ -1,6 +1,13 @@
 //! What a decoder is, as data: one [`Config`] covers every family.
 
+mod family;
+mod gguf;
+mod hf;
+mod rope;
+
 pub use tinderbox_kernels::{Activation, Norm};
+
+pub(crate) use family::Family;
 
 /// A decoder's shape and switches. Filled from GGUF metadata or from a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,4 +71,43 @@ pub struct Rope {
     pub frequencies: Vec<f32>,
     /// Factor on sine and cosine (YaRN, LongRoPE); 1 elsewhere.
     pub magnitude: f32,
+}
+
+/// Most layers of a model; the largest published ones have about 130.
+const LAYER_LIMIT: usize = 4096;
+/// Widest head; published ones have at most 512.
+const HEAD_LIMIT: usize = 65_536;
+
+/// Layers by their kind: local ones see the window and turn by the last rope, others see all and
+/// turn by the first.
+fn layers(count: usize, window: Option<usize>, ropes: usize, local: impl Fn(usize) -> bool) -> Vec<Layer> {
+    let layer = |index| {
+        let local = window.is_some() && local(index);
+        let rope = if local { ropes.saturating_sub(1) } else { 0 };
+        Layer { window: window.filter(|_| local), rope }
+    };
+    (0..count).map(layer).collect()
+}
+
+/// Refuses sizes no model has, before anything is allocated by them.
+fn check_sizes(layers: usize, width: usize, heads: usize, head_dim: usize) -> Result<(), String> {
+    let limits = [
+        ("layers", layers, LAYER_LIMIT),
+        ("width", width, 1 << 24),
+        ("heads", heads, 1 << 16),
+        ("head width", head_dim, HEAD_LIMIT),
+    ];
+    match limits.into_iter().find(|(_, found, most)| *found == 0 || found > most) {
+        Some((what, found, most)) => Err(format!("{what} is {found}, expected 1 to {most}")),
+        None => Ok(()),
+    }
+}
+
+/// Gemma's factor on `q · k` where the file does not say: by head width, but the 27-billion models
+/// of both generations, known by their layers, by width a head.
+fn gemma_query_scalar(layers: usize, width: usize, heads: usize, head_dim: usize) -> f32 {
+    match layers {
+        46 | 62 => width as f32 / heads as f32,
+        _ => head_dim as f32,
+    }
 }

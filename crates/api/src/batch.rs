@@ -1,0 +1,79 @@
+//! Several prompts, several samples of each: the sequences behind one HTTP request.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tinderbox_protocol::{Error, Event, EventStream, Inference, Prompt, Request};
+
+/// Most sequences of one HTTP request.
+const MAX_SEQUENCES: usize = 1024;
+
+/// Sequences started at once: enough to hide a distant engine's delay, few enough that a request
+/// that is refused was not copied many times.
+const STARTING: usize = 8;
+
+/// The sequences of one HTTP request. Sample `j` of prompt `i` has the index `i · samples + j`.
+pub(crate) struct Batch {
+    /// What to continue.
+    pub prompts: Vec<Prompt>,
+    /// Answers to each prompt, 1 or more.
+    pub samples: usize,
+    /// What all sequences share. Its id is the whole answer's, its seed the first sample's.
+    pub common: Request,
+}
+
+impl Batch {
+    /// Starts every sequence; the streams are in index order, and each ends with
+    /// [`Event::Finished`] or an error.
+    ///
+    /// # Errors
+    /// The first refusal; what was started is cancelled.
+    pub async fn start(self, inference: &dyn Inference) -> Result<Vec<EventStream>, Error> {
+        let count = self.prompts.len().saturating_mul(self.samples);
+        if count > MAX_SEQUENCES {
+            let reason = format!(
+                "{} prompts with {} samples each are {count} sequences; one request takes at most \
+                 {MAX_SEQUENCES}",
+                self.prompts.len(),
+                self.samples,
+            );
+            return Err(invalid("prompt", reason));
+        }
+        tracing::debug!(answer = self.common.id, sequences = count, "start");
+        let starts = (0..count).map(|index| inference.generate(self.request(index)));
+        let streams = stream::iter(starts).buffered(STARTING).map_ok(whole);
+        streams.try_collect().await
+    }
+
+    fn request(&self, index: usize) -> Request {
+        let (prompt, sample) = (index / self.samples, index % self.samples);
+        let mut request = Request {
+            id: format!("{}-{index}", self.common.id),
+            prompt: self.prompts[prompt].clone(),
+            ..self.common.clone()
+        };
+        let seed = &mut request.sampling.seed;
+        *seed = seed.map(|seed| seed.wrapping_add(sample as u64));
+        request
+    }
+}
+
+/// The stream, with an error where it breaks off.
+fn whole(events: EventStream) -> EventStream {
+    let next = |events: Option<EventStream>| async move {
+        let mut events = events?;
+        let event = events.next().await.unwrap_or_else(|| {
+            let reason = "the engine's answer broke off";
+            Err(Error::Internal(reason.into()))
+        });
+        let more = matches!(event, Ok(Event::Started(_) | Event::Token(_)));
+        Some((event, more.then_some(events)))
+    };
+    stream::unfold(Some(events), next).boxed()
+}
+
+/// A field that is wrong.
+pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Error {
+    Error::Invalid {
+        field: field.into(),
+        reason: reason.into(),
+    }
+}

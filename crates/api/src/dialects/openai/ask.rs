@@ -1,0 +1,70 @@
+//! From options to the part of a request that both endpoints share.
+
+use tinderbox_protocol::{Encoded, Error, Prompt, Request};
+
+use super::sampling;
+use super::wire::Options;
+use crate::Context;
+use crate::batch::invalid;
+
+/// The request without its prompt and logprobs.
+///
+/// # Errors
+/// A field outside its range, or one that is not supported.
+pub(super) fn request(
+    options: &mut Options,
+    id: String,
+    max_tokens: Option<u32>,
+) -> Result<Request, Error> {
+    let format = options.response_format.as_ref().map(|f| f.kind.as_str());
+    if let Some(kind) = format.filter(|kind| *kind != "text") {
+        let reason = format!("`{kind}` is not supported yet; `text` is");
+        return Err(invalid("response_format.type", reason));
+    }
+    Ok(Request {
+        id,
+        model: options.model.take().unwrap_or_default(),
+        max_tokens: max_tokens.map(|count| count as usize),
+        sampling: sampling::sampling(options)?,
+        stop: sampling::stop(options, max_tokens)?,
+        ..Request::default()
+    })
+}
+
+/// The prompt, or its last tokens where it is longer than `truncate_prompt_tokens`.
+///
+/// # Errors
+/// A count that is none, or a prompt that has no tokens.
+pub(super) fn truncated(
+    context: &Context,
+    request: &Request,
+    prompt: Prompt,
+    keep: Option<i64>,
+) -> Result<Prompt, Error> {
+    let keep = match keep {
+        None => return Ok(prompt),
+        Some(-1) => {
+            let card = context.card(&request.model);
+            let length = card.map_or(usize::MAX, |card| card.context_length);
+            length
+                .saturating_sub(request.max_tokens.unwrap_or(1))
+                .max(1)
+        }
+        Some(count) => match usize::try_from(count) {
+            Ok(count @ 1..) => count,
+            _ => {
+                let reason = format!("{count} is not -1 and not a count of 1 or more");
+                return Err(invalid("truncate_prompt_tokens", reason));
+            }
+        },
+    };
+    if let Prompt::Tokens(mut tokens) = prompt {
+        tokens.drain(..tokens.len().saturating_sub(keep));
+        return Ok(Prompt::Tokens(tokens));
+    }
+    let Encoded { tokens, .. } = context.inference.encode(&request.model, &prompt)?;
+    Ok(match tokens.len() > keep {
+        true => Prompt::Tokens(tokens[tokens.len() - keep..].to_vec()),
+        false => prompt,
+    })
+}

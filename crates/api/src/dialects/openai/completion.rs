@@ -1,0 +1,188 @@
+//! `POST /v1/completions`.
+
+use serde::Serialize;
+use tinderbox_protocol::{self as protocol, Error, Event};
+
+use super::form::{Form, Plan, Stream, finish_reason};
+use super::logprobs::{Legacy, Names, Offset};
+use super::prompt::Prompt;
+use super::wire::{Completion, Options};
+use super::{ask, messages, sampling};
+use crate::Context;
+use crate::answer::Answer;
+use crate::batch::{Batch, invalid};
+
+/// Most tokens where nothing is said, as with OpenAI.
+const DEFAULT_MAX_TOKENS: u32 = 16;
+
+/// What to ask for a body, and how to answer.
+///
+/// # Errors
+/// A field that is wrong or not supported; a model or token id that does not exist.
+pub(super) fn plan(
+    context: &Context,
+    wire: Completion,
+    mut options: Options,
+) -> Result<Plan<Texts>, Error> {
+    if wire.suffix.is_some_and(|suffix| !suffix.is_empty()) {
+        return Err(invalid("suffix", "is not supported"));
+    }
+    let keep = sampling::samples("n", options.n, 1)?;
+    let samples = sampling::samples("best_of", wire.best_of, keep as u32)?;
+    let stream = Stream::of(&options);
+    if stream.is_some() && samples > keep {
+        let reason = "a stream cannot choose among finished samples; leave it out or equal to n";
+        return Err(invalid("best_of", reason));
+    }
+
+    let id = format!("cmpl-{}", (context.new_id)());
+    let max_tokens = wire.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let mut common = ask::request(&mut options, id, Some(max_tokens))?;
+    let logprobs = sampling::alternatives("logprobs", wire.logprobs)?;
+    let echo = wire.echo.unwrap_or(false);
+    common.logprobs = logprobs.or((samples > keep).then_some(0));
+    common.prompt_logprobs = logprobs.filter(|_| echo);
+
+    let wire_prompt = wire.prompt;
+    let wire_prompt = wire_prompt.ok_or_else(|| invalid("prompt", "is required"))?;
+    let prompts = prompts(wire_prompt, wire.add_special_tokens)?.into_iter();
+    let keep_tokens = options.truncate_prompt_tokens;
+    let prompts = prompts.map(|prompt| ask::truncated(context, &common, prompt, keep_tokens));
+    let prompts: Vec<protocol::Prompt> = prompts.collect::<Result<_, _>>()?;
+
+    let echo = if echo {
+        let texts = prompts.iter().map(|p| text_of(context, &common.model, p));
+        Some(texts.collect::<Result<_, _>>()?)
+    } else {
+        None
+    };
+    let form = Texts {
+        echo,
+        keep,
+        logprobs: logprobs.is_some(),
+        names: Names::of(&options),
+        offsets: vec![Offset::default(); prompts.len() * keep],
+    };
+    Ok(Plan {
+        batch: Batch {
+            prompts,
+            samples,
+            common,
+        },
+        keep,
+        stream,
+        form,
+    })
+}
+
+/// The prompts a `prompt` field holds.
+fn prompts(wire: Prompt, add_special_tokens: Option<bool>) -> Result<Vec<protocol::Prompt>, Error> {
+    let text = |text| protocol::Prompt::Text {
+        text,
+        add_special_tokens,
+    };
+    let prompts: Vec<_> = match wire {
+        Prompt::Text(one) => vec![text(one)],
+        Prompt::Texts(many) => many.into_iter().map(text).collect(),
+        Prompt::Tokens(ids) => vec![protocol::Prompt::Tokens(ids)],
+        Prompt::TokenLists(lists) => lists.into_iter().map(protocol::Prompt::Tokens).collect(),
+        Prompt::Messages(list) => {
+            vec![protocol::Prompt::Chat(messages::chat(list, Vec::new())?)]
+        }
+    };
+    match prompts.is_empty() {
+        true => Err(invalid(
+            "prompt",
+            "is an empty list; give at least one prompt",
+        )),
+        false => Ok(prompts),
+    }
+}
+
+/// A prompt's text, for the echo.
+fn text_of(context: &Context, model: &str, prompt: &protocol::Prompt) -> Result<String, Error> {
+    let inference = &context.inference;
+    match prompt {
+        protocol::Prompt::Text { text, .. } => Ok(text.clone()),
+        protocol::Prompt::Tokens(ids) => inference.decode(model, ids),
+        chat => inference.decode(model, &inference.encode(model, chat)?.tokens),
+    }
+}
+
+/// Choices that hold text.
+pub(super) struct Texts {
+    /// Each prompt's text, where it is to be echoed.
+    echo: Option<Vec<String>>,
+    /// Choices a prompt.
+    keep: usize,
+    logprobs: bool,
+    names: Names,
+    /// Where the next token of each streamed choice begins.
+    offsets: Vec<Offset>,
+}
+
+/// A choice, whole or a piece of one.
+#[derive(Serialize)]
+pub(super) struct Text {
+    index: usize,
+    text: String,
+    logprobs: Option<Legacy>,
+    finish_reason: Option<&'static str>,
+}
+
+impl Texts {
+    fn echo(&self, index: usize) -> Option<&str> {
+        let texts = self.echo.as_ref()?;
+        texts.get(index / self.keep).map(String::as_str)
+    }
+}
+
+impl Form for Texts {
+    const ANSWER: &'static str = "text_completion";
+    const CHUNK: &'static str = "text_completion";
+    type Choice = Text;
+    type Piece = Text;
+
+    fn choice(&self, index: usize, answer: Answer) -> Text {
+        let echo = self.echo(index).unwrap_or_default();
+        let logprobs = self.logprobs.then(|| {
+            let mut offset = Offset::before(echo, &answer.started.prompt);
+            let tokens = answer.started.prompt.iter().chain(&answer.logprobs);
+            Legacy::of(tokens, self.names, &mut offset)
+        });
+        Text {
+            index,
+            text: format!("{echo}{}", answer.text),
+            logprobs,
+            finish_reason: Some(finish_reason(&answer.finish.reason)),
+        }
+    }
+
+    fn pieces(&mut self, index: usize, event: Event) -> Vec<Text> {
+        let (text, tokens, reason) = match event {
+            Event::Started(started) => {
+                let Some(echo) = self.echo(index).map(str::to_owned) else {
+                    return Vec::new();
+                };
+                self.offsets[index] = Offset::before(&echo, &started.prompt);
+                (echo, started.prompt, None)
+            }
+            Event::Token(token) => (token.text, token.logprob.into_iter().collect(), None),
+            Event::Finished(finish) => {
+                (finish.text, Vec::new(), Some(finish_reason(&finish.reason)))
+            }
+        };
+        if text.is_empty() && tokens.is_empty() && reason.is_none() {
+            return Vec::new();
+        }
+        let offset = &mut self.offsets[index];
+        let logprobs =
+            (self.logprobs && !tokens.is_empty()).then(|| Legacy::of(&tokens, self.names, offset));
+        vec![Text {
+            index,
+            text,
+            logprobs,
+            finish_reason: reason,
+        }]
+    }
+}

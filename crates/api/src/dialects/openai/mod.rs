@@ -1,0 +1,97 @@
+//! OpenAI's completions and chat completions, with what vLLM adds and lm-evaluation-harness needs:
+//! echoed prompt logprobs, prompts in token ids, the tokenizer's endpoints.
+
+mod ask;
+mod chat;
+mod completion;
+mod errors;
+mod form;
+mod logprobs;
+mod messages;
+mod models;
+mod prompt;
+mod sampling;
+mod tokenizer;
+mod wire;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+
+use crate::failure::Failure;
+use crate::payload::{Payload, parse};
+use crate::{Context, Routes};
+use errors::Refusal;
+use form::Reply;
+
+/// Where the dialect is served.
+pub(crate) fn routes() -> Routes {
+    vec![
+        ("/v1/chat/completions", post(chat_completions)),
+        ("/v1/completions", post(completions)),
+        ("/v1/models", get(list_models)),
+        ("/v1/models/{*id}", get(show_model)),
+        ("/tokenize", post(tokenize)),
+        ("/detokenize", post(detokenize)),
+        ("/tokenizer_info", get(tokenizer_info)),
+    ]
+}
+
+async fn chat_completions(State(context): State<Context>, body: Payload) -> Reply {
+    let body = body.bytes()?;
+    let plan = chat::plan(&context, parse(&body)?, parse(&body)?)?;
+    form::answer(&context, plan).await
+}
+
+async fn completions(State(context): State<Context>, body: Payload) -> Reply {
+    let body = body.bytes()?;
+    let plan = completion::plan(&context, parse(&body)?, parse(&body)?)?;
+    form::answer(&context, plan).await
+}
+
+async fn list_models(State(context): State<Context>) -> Json<models::List> {
+    Json(models::list(&context))
+}
+
+async fn show_model(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Result<Json<models::Model>, Refusal> {
+    Ok(Json(models::show(&context, &id)?))
+}
+
+async fn tokenize(
+    State(context): State<Context>,
+    body: Payload,
+) -> Result<Json<tokenizer::Tokens>, Refusal> {
+    let ask = parse(&body.bytes()?)?;
+    Ok(Json(tokenizer::tokenize(&context, ask)?))
+}
+
+async fn detokenize(
+    State(context): State<Context>,
+    body: Payload,
+) -> Result<Json<tokenizer::Text>, Refusal> {
+    let ask = parse(&body.bytes()?)?;
+    Ok(Json(tokenizer::detokenize(&context, ask)?))
+}
+
+async fn tokenizer_info(State(context): State<Context>) -> Result<Json<tokenizer::Info>, Refusal> {
+    Ok(Json(tokenizer::info(&context)?))
+}
+
+/// Answers where nothing is served.
+pub(crate) async fn no_route(uri: Uri) -> Refusal {
+    let path = uri.path().to_owned();
+    Failure::NoRoute { path }.into()
+}
+
+/// Answers where the method is wrong.
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    Failure::WrongMethod {
+        path: uri.path().to_owned(),
+        method: method.to_string(),
+    }
+    .into()
+}

@@ -1,0 +1,71 @@
+//! Request bodies: JSON, whatever the content type says.
+
+use std::convert::Infallible;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use tinderbox_protocol::Error;
+
+use crate::Context;
+use crate::failure::Failure;
+
+/// A body, read but not yet parsed, so that each dialect answers a bad one in its own shape.
+///
+/// The content type is not looked at: `curl -d` and some clients send the wrong one or none.
+pub(crate) struct Payload(Result<Bytes, Failure>);
+
+impl FromRequest<Context> for Payload {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Infallible> {
+        let body = Bytes::from_request(request, context).await;
+        Ok(Payload(body.map_err(
+            |rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge {
+                    limit: context.body_limit,
+                },
+                _ => Failure::Unread(rejection.body_text()),
+            },
+        )))
+    }
+}
+
+impl Payload {
+    /// The body's bytes.
+    ///
+    /// # Errors
+    /// A body that is too large or broke off.
+    pub fn bytes(self) -> Result<Bytes, Failure> {
+        self.0
+    }
+}
+
+/// Reads one JSON object. Nesting is bounded by serde_json (128 levels).
+///
+/// # Errors
+/// [`Error::Invalid`] with the path of the field, as in `messages[2].content`.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    // serde would also fill a struct from a list, by position.
+    if body.trim_ascii_start().first().is_some_and(|b| *b == b'[') {
+        return Err(Error::Invalid {
+            field: "body".into(),
+            reason: "a JSON object is needed, not a list".into(),
+        });
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = match error.path().iter().next() {
+            Some(_) => error.path().to_string(),
+            None => "body".into(),
+        };
+        let reason = error.into_inner().to_string();
+        Error::Invalid { field, reason }
+    })?;
+    json.end().map_err(|error| Error::Invalid {
+        field: "body".into(),
+        reason: error.to_string(),
+    })?;
+    Ok(value)
+}

@@ -1,0 +1,360 @@
+//! A model that follows a script: its answer, its probabilities and its failures are known.
+#![allow(dead_code, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, stream};
+use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, router};
+use tinderbox_protocol::*;
+use tower::ServiceExt;
+
+/// Ids 0 ..= 255 are bytes; then the marks, a word, and a word that is written like a byte.
+pub const BOS: u32 = 256;
+pub const EOS: u32 = 257;
+pub const HELLO: u32 = 258;
+pub const OTHER_X: u32 = 259;
+pub const VOCAB: usize = 260;
+
+/// Tokens one sequence can hold.
+pub const CONTEXT: usize = 1000;
+
+/// What the model always says: `Hello 🦀!` in six tokens, the crab in two, then the end.
+pub fn script() -> Vec<(u32, Vec<u8>)> {
+    let crab = "🦀".as_bytes();
+    vec![
+        (HELLO, b"Hello".to_vec()),
+        (b' '.into(), b" ".to_vec()),
+        (crab[0].into(), crab[..2].to_vec()),
+        (crab[2].into(), crab[2..].to_vec()),
+        (b'!'.into(), b"!".to_vec()),
+        (EOS, b"</s>".to_vec()),
+    ]
+}
+
+#[derive(Default)]
+pub struct Fake {
+    /// Refuse every request with this.
+    pub refuse: Option<Error>,
+    /// Fail after this many tokens.
+    pub fail_after: Option<(usize, Error)>,
+    /// Never answer after this many tokens.
+    pub hang_after: Option<usize>,
+    /// Break off without an end after this many tokens.
+    pub cut_after: Option<usize>,
+    pub phase: Option<Phase>,
+    /// Every request that was taken.
+    pub seen: Mutex<Vec<Request>>,
+    /// Streams that have not been dropped.
+    pub alive: Arc<AtomicUsize>,
+}
+
+pub fn bytes_of(id: u32) -> Vec<u8> {
+    match id {
+        BOS => b"<s>".to_vec(),
+        EOS => b"</s>".to_vec(),
+        HELLO => b"Hello".to_vec(),
+        OTHER_X => b"x".to_vec(),
+        byte => vec![byte as u8],
+    }
+}
+
+/// A value that depends on the token and its place only, and has no short decimal.
+fn logprob_of(id: u32, place: usize) -> f32 {
+    -0.1 - (id % 13) as f32 / 7.0 - place as f32 / 100.0
+}
+
+fn scored(id: u32, bytes: Vec<u8>, place: usize, top: usize) -> TokenLogprob {
+    let best = [OTHER_X, u32::from(b'x'), 0xC3, 65, 66].into_iter();
+    TokenLogprob {
+        id,
+        bytes,
+        logprob: Some(logprob_of(id, place)),
+        top: best
+            .take(top)
+            .map(|id| Logprob {
+                id,
+                bytes: bytes_of(id),
+                logprob: logprob_of(id, place),
+            })
+            .collect(),
+    }
+}
+
+impl Fake {
+    fn check(&self, model: &str) -> Result<(), Error> {
+        match ["", "tiny", "org/large"].contains(&model) {
+            true => Ok(()),
+            false => Err(Error::ModelNotFound {
+                model: model.into(),
+                known: "tiny, org/large".into(),
+            }),
+        }
+    }
+
+    /// Ids, and whether a BOS was added.
+    fn ids(&self, prompt: &Prompt) -> (Vec<u32>, bool) {
+        let text = |text: &str, special: bool| {
+            let bos = special.then_some(BOS).into_iter();
+            let (marks, text) = match text.strip_prefix("</s>") {
+                Some(rest) => (vec![EOS], rest),
+                None => (vec![], text),
+            };
+            (
+                bos.chain(marks)
+                    .chain(text.bytes().map(u32::from))
+                    .collect(),
+                special,
+            )
+        };
+        match prompt {
+            Prompt::Tokens(ids) => (ids.clone(), false),
+            Prompt::Text {
+                text: t,
+                add_special_tokens,
+            } => text(t, add_special_tokens.unwrap_or(true)),
+            Prompt::Chat(chat) => {
+                let mut rendered = String::new();
+                for turn in &chat.messages {
+                    let content = turn.content.as_deref().unwrap_or("(call)");
+                    rendered += &format!("[{}]{content}", turn.role);
+                }
+                if chat.add_generation_prompt {
+                    rendered += "[assistant]";
+                }
+                text(&rendered, false)
+            }
+        }
+    }
+
+    fn events(&self, request: &Request) -> Result<Vec<Result<Event, Error>>, Error> {
+        self.check(&request.model)?;
+        if let Some(error) = &self.refuse {
+            return Err(error.clone());
+        }
+        let (ids, added_bos) = self.ids(&request.prompt);
+        let completion = request.max_tokens.unwrap_or(1);
+        if ids.len() + completion > CONTEXT {
+            return Err(Error::ContextOverflow {
+                context: CONTEXT,
+                prompt: ids.len(),
+                completion,
+            });
+        }
+        let mut prompt = Vec::new();
+        if let Some(top) = request.prompt_logprobs {
+            for (place, id) in ids.iter().enumerate().skip(usize::from(added_bos)) {
+                prompt.push(match place {
+                    0 => TokenLogprob {
+                        id: *id,
+                        bytes: bytes_of(*id),
+                        logprob: None,
+                        top: vec![],
+                    },
+                    place => scored(*id, bytes_of(*id), place, top),
+                });
+            }
+        }
+        let mut events = vec![Ok(Event::Started(Started {
+            prompt_tokens: ids.len(),
+            cached_tokens: 1,
+            truncated: false,
+            prompt,
+        }))];
+        // A different seed makes a less likely answer.
+        let luck = request.sampling.seed.unwrap_or(0) as usize;
+        let (mut text, mut pending, mut count, mut reason) =
+            (String::new(), vec![], 0, FinishReason::Length);
+        for (id, bytes) in script().into_iter().take(request.max_tokens.unwrap_or(100)) {
+            count += 1;
+            let logprob = request
+                .logprobs
+                .map(|top| scored(id, bytes.clone(), ids.len() + count + luck, top));
+            if id != EOS {
+                pending.extend(bytes);
+            }
+            let mut piece = match String::from_utf8(pending.clone()) {
+                Ok(piece) => {
+                    pending.clear();
+                    piece
+                }
+                Err(_) => String::new(),
+            };
+            text += &piece;
+            let stop = request.stop.strings.iter().find(|s| text.ends_with(*s));
+            if stop.is_some() {
+                piece.clear();
+            }
+            events.push(Ok(Event::Token(Token {
+                id,
+                text: piece,
+                logprob,
+            })));
+            if let Some(stop) = stop {
+                reason = FinishReason::StopString(stop.clone());
+                break;
+            }
+            if id == EOS {
+                reason = FinishReason::EndToken(EOS);
+            }
+        }
+        events.push(Ok(Event::Finished(Finish {
+            reason,
+            text: String::from_utf8_lossy(&pending).into_owned(),
+            completion_tokens: count,
+            seed: request.sampling.seed.unwrap_or(0),
+        })));
+        if let Some((after, error)) = &self.fail_after {
+            events.truncate(1 + after);
+            events.push(Err(error.clone()));
+        }
+        if let Some(after) = self.cut_after.or(self.hang_after) {
+            events.truncate(1 + after);
+        }
+        Ok(events)
+    }
+}
+
+/// Counts a stream while it lives.
+struct Counted<S> {
+    inner: S,
+    alive: Arc<AtomicUsize>,
+}
+
+impl<S: Stream + Unpin> Stream for Counted<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<S::Item>> {
+        self.inner.poll_next_unpin(task)
+    }
+}
+
+impl<S> Drop for Counted<S> {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Inference for Fake {
+    fn models(&self) -> Vec<ModelCard> {
+        let card = |id: &str| ModelCard {
+            id: id.into(),
+            created: 1_700_000_000,
+            context_length: CONTEXT,
+            vocab_size: VOCAB,
+            device: "script".into(),
+        };
+        vec![card("tiny"), card("org/large")]
+    }
+
+    fn health(&self) -> Health {
+        Health {
+            phase: self.phase.clone().unwrap_or(Phase::Ready),
+            details: BTreeMap::from([("device".into(), "script".into())]),
+        }
+    }
+
+    fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>> {
+        let events = self.events(&request);
+        self.seen.lock().unwrap().push(request);
+        let (alive, hangs) = (self.alive.clone(), self.hang_after.is_some());
+        async move {
+            let events = stream::iter(events?);
+            let inner = match hangs {
+                true => events.chain(stream::pending()).boxed(),
+                false => events.boxed(),
+            };
+            alive.fetch_add(1, Ordering::SeqCst);
+            Ok(Counted { inner, alive }.boxed())
+        }
+        .boxed()
+    }
+
+    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
+        self.check(model)?;
+        let tokens = self.ids(prompt).0;
+        let texts = tokens
+            .iter()
+            .map(|id| String::from_utf8_lossy(&bytes_of(*id)).into_owned());
+        Ok(Encoded {
+            texts: texts.collect(),
+            tokens,
+        })
+    }
+
+    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
+        self.check(model)?;
+        if let Some(at) = tokens.iter().position(|id| *id as usize >= VOCAB) {
+            return Err(Error::Invalid {
+                field: format!("tokens[{at}]"),
+                reason: format!("the token ids end at {}", VOCAB - 1),
+            });
+        }
+        let bytes: Vec<u8> = tokens.iter().flat_map(|id| bytes_of(*id)).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error> {
+        self.check(model)?;
+        Ok(TokenizerInfo {
+            class: "bytes".into(),
+            bos_token: Some("<s>".into()),
+            eos_token: Some("</s>".into()),
+            pad_token: None,
+            chat_template: Some("{{ messages }}".into()),
+            add_bos: true,
+        })
+    }
+}
+
+pub fn app(fake: &Arc<Fake>) -> Router {
+    router(Context {
+        inference: fake.clone(),
+        now: || 1_800_000_000,
+        new_id: || "id0".into(),
+        body_limit: DEFAULT_BODY_LIMIT,
+    })
+}
+
+/// A whole answer.
+pub struct Got {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Got {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+pub async fn send(fake: &Arc<Fake>, request: HttpRequest<Body>) -> Got {
+    let response = app(fake).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    Got {
+        status: parts.status,
+        headers: parts.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+pub async fn post(fake: &Arc<Fake>, path: &str, body: impl Into<Body>) -> Got {
+    send(fake, HttpRequest::post(path).body(body.into()).unwrap()).await
+}
+
+pub async fn get(fake: &Arc<Fake>, path: &str) -> Got {
+    send(fake, HttpRequest::get(path).body(Body::empty()).unwrap()).await
+}

@@ -1,0 +1,48 @@
+//! The decoder as the engine runs it.
+
+use tinderbox_model::{Decoder, Error, Output, Step, Want};
+
+use crate::{Runner, RunnerError};
+
+/// A [`Decoder`] with a bound on the rows of a step, which bounds the memory of its activations.
+pub struct DecoderRunner {
+    decoder: Decoder,
+    max_rows: usize,
+}
+
+impl DecoderRunner {
+    /// Runs `decoder` in steps of at most `max_rows` rows.
+    pub fn new(decoder: Decoder, max_rows: usize) -> DecoderRunner {
+        DecoderRunner { decoder, max_rows }
+    }
+}
+
+impl Runner for DecoderRunner {
+    fn vocab_size(&self) -> usize {
+        self.decoder.config().vocab
+    }
+
+    fn block_size(&self) -> usize {
+        self.decoder.block_size()
+    }
+
+    fn blocks(&self) -> usize {
+        self.decoder.blocks()
+    }
+
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    fn context(&self) -> usize {
+        self.decoder.context()
+    }
+
+    async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
+        let output = self.decoder.forward(step, want).await;
+        output.map_err(|error| match error {
+            Error::Device(reason) => RunnerError::Lost(reason),
+            other => RunnerError::Step(other.to_string()),
+        })
+    }
+}

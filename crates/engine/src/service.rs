@@ -1,0 +1,172 @@
+//! The engine behind `trait Inference`: text in, text out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tinderbox_model::{ChatTemplate, Tokenizer};
+use tinderbox_protocol::{
+    Encoded, Error, EventStream, Health, Inference, ModelCard, Phase, Prompt, Request,
+    TokenizerInfo,
+};
+
+use crate::prompts::Prompts;
+use crate::{Handle, Submission, Vocabulary};
+
+/// One model, served by an engine in this process.
+#[derive(Clone)]
+pub struct Service {
+    handle: Handle,
+    prompts: Arc<Prompts>,
+    card: ModelCard,
+    aliases: Vec<String>,
+}
+
+impl Vocabulary for Tokenizer {
+    fn bytes(&self, id: u32) -> Vec<u8> {
+        self.token_bytes(id).unwrap_or_default()
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        Tokenizer::is_special(self, id)
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        self.eos()
+    }
+}
+
+impl Service {
+    /// Serves the model behind `handle` under the card's id and its `aliases`. The engine's own
+    /// bounds replace those on the card.
+    pub fn new(
+        handle: Handle,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<ChatTemplate>,
+        card: ModelCard,
+        aliases: Vec<String>,
+    ) -> Service {
+        let card = ModelCard {
+            context_length: handle.context(),
+            vocab_size: handle.vocab_size(),
+            ..card
+        };
+        Service {
+            handle,
+            prompts: Arc::new(Prompts::new(tokenizer, template)),
+            card,
+            aliases,
+        }
+    }
+
+    fn check_model(&self, model: &str) -> Result<(), Error> {
+        if model.is_empty() || model == self.card.id || self.aliases.iter().any(|a| a == model) {
+            return Ok(());
+        }
+        Err(Error::ModelNotFound {
+            model: model.into(),
+            known: self.card.id.clone(),
+        })
+    }
+
+    fn start(&self, request: Request) -> Result<EventStream, Error> {
+        self.check_model(&request.model)?;
+        let tokens = self.prompts.encode_within(
+            request.prompt,
+            self.handle.context(),
+            request.max_tokens,
+            request.truncate_prompt,
+        )?;
+        self.handle.submit(Submission {
+            id: request.id,
+            tokens: tokens.ids,
+            added_bos: tokens.added_bos,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling,
+            stop: request.stop,
+            logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
+            truncate_prompt: request.truncate_prompt,
+        })
+    }
+
+    fn text_of(&self, id: u32) -> String {
+        String::from_utf8_lossy(&self.prompts.tokenizer.bytes(id)).into_owned()
+    }
+}
+
+impl Inference for Service {
+    fn models(&self) -> Vec<ModelCard> {
+        vec![self.card.clone()]
+    }
+
+    fn health(&self) -> Health {
+        let stats = self.handle.stats();
+        let phase = match self.handle.failure() {
+            Some(reason) => Phase::Failed(reason.into()),
+            None if self.handle.is_stopped() => Phase::Stopping,
+            None => Phase::Ready,
+        };
+        let details = BTreeMap::from([
+            ("device".into(), self.card.device.clone()),
+            ("running".into(), stats.running.to_string()),
+            ("waiting".into(), stats.waiting.to_string()),
+            (
+                "kv_blocks".into(),
+                format!("{} of {} free", stats.free_blocks, stats.blocks),
+            ),
+            (
+                "tokens_per_second".into(),
+                format!("{:.1}", stats.tokens_per_second),
+            ),
+        ]);
+        Health { phase, details }
+    }
+
+    fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>> {
+        let service = self.clone();
+        // Tokenizing runs where the future is polled: the caller's thread, never the engine's.
+        async move { service.start(request) }.boxed()
+    }
+
+    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
+        self.check_model(model)?;
+        let tokens = self.prompts.encode(prompt.clone())?.ids;
+        let texts = tokens.iter().map(|id| self.text_of(*id)).collect();
+        Ok(Encoded { tokens, texts })
+    }
+
+    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
+        self.check_model(model)?;
+        let vocab = self.handle.vocab_size();
+        if let Some(index) = tokens.iter().position(|id| *id as usize >= vocab) {
+            return Err(Error::Invalid {
+                field: format!("tokens[{index}]"),
+                reason: format!(
+                    "token id {} is outside the vocabulary of {vocab}",
+                    tokens[index]
+                ),
+            });
+        }
+        Ok(self.prompts.tokenizer.decode(tokens))
+    }
+
+    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error> {
+        self.check_model(model)?;
+        let tokenizer = &self.prompts.tokenizer;
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
+        Ok(TokenizerInfo {
+            class: tokenizer.class().into(),
+            bos_token: text(tokenizer.bos()),
+            eos_token: text(tokenizer.eos().first().copied()),
+            pad_token: text(tokenizer.pad()),
+            chat_template: self
+                .prompts
+                .template
+                .as_ref()
+                .map(|t| t.source().to_owned()),
+            add_bos: tokenizer.add_bos(),
+        })
+    }
+}

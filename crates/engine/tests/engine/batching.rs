@@ -1,0 +1,156 @@
+//! Many sequences at once give what each gives alone.
+
+use futures::future::join_all;
+use tinderbox_engine::{Limits, Submission};
+use tinderbox_model::Want;
+use tinderbox_protocol::Sampling;
+
+use crate::common::*;
+
+/// Eight prompts of different lengths, four greedy and four sampled.
+fn eight() -> Vec<Submission> {
+    (0..8usize)
+        .map(|i| {
+            let prompt: Vec<u32> = (0..3 + 5 * i as u32)
+                .map(|t| (t * 7 + i as u32) % 64)
+                .collect();
+            let mut submission = submission(&prompt, 20 + i);
+            let temperature = if i % 2 == 1 { 0.7 } else { 0.0 };
+            submission.sampling = Sampling {
+                seed: Some(i as u64),
+                top_p: 0.9,
+                temperature,
+                ..Sampling::default()
+            };
+            submission
+        })
+        .collect()
+}
+
+fn alone(submissions: &[Submission]) -> Vec<Answer> {
+    let one = |s: &Submission| serve_simply(async |handle| answer(handle, s.clone()).await);
+    submissions.iter().map(one).collect()
+}
+
+#[test]
+fn one_sequence_is_what_the_plain_loop_gives() {
+    let prompt = [5, 6, 7, 8, 9];
+    let answer = serve_simply(async |handle| answer(handle, submission(&prompt, 40)).await);
+    assert_eq!(answer.ids(), continuation(&prompt, 40));
+}
+
+#[test]
+fn eight_together_are_eight_alone_with_chunked_prompts_and_too_few_blocks() {
+    let submissions = eight();
+    let expected = alone(&submissions);
+    for (blocks, prefill_rows, max_rows) in [(256, 512, 512), (256, 5, 16), (32, 5, 16), (30, 3, 9)]
+    {
+        let limits = Limits {
+            prefill_rows,
+            ..Limits::default()
+        };
+        let model = HashModel::new(blocks, 4, max_rows);
+        let ((together, stats), end) = serve(model, limits, async |handle| {
+            let all = submissions.iter().map(|s| answer(handle, s.clone()));
+            (join_all(all).await, handle.stats())
+        });
+        assert_eq!(end, Ok(()));
+        for (together, alone) in together.iter().zip(&expected) {
+            assert_eq!(
+                together, alone,
+                "{blocks} blocks, {prefill_rows} prompt rows"
+            );
+        }
+        assert_eq!(
+            stats.preempted > 0,
+            blocks < 64,
+            "{} with {blocks} blocks",
+            stats.preempted
+        );
+        assert_eq!(stats.generated_tokens, (20..28).sum::<u64>());
+    }
+}
+
+#[test]
+fn a_greedy_batch_brings_tokens_back_and_no_logits() {
+    let model = HashModel::new(64, 4, 64);
+    let log = model.log.clone();
+    let (_, end) = serve(model, Limits::default(), async |handle| {
+        let two = [submission(&[1, 2, 3], 5), submission(&[4, 5], 5)];
+        join_all(two.map(|s| answer(handle, s))).await
+    });
+    assert_eq!(end, Ok(()));
+    assert!(
+        log.lock()
+            .unwrap()
+            .iter()
+            .all(|(_, want)| *want == Want::Argmax)
+    );
+}
+
+#[test]
+fn a_seed_gives_the_same_text_and_no_seed_a_fresh_one_that_can_be_used_again() {
+    let sampled = |seed| {
+        let mut submission = submission(&[9, 8, 7], 30);
+        submission.sampling = Sampling {
+            seed,
+            ..Sampling::default()
+        };
+        submission
+    };
+    serve_simply(async |handle| {
+        let [a, b, c, d] = [Some(5), Some(5), None, None].map(|seed| answer(handle, sampled(seed)));
+        let (a, b, c, d) = futures::join!(a, b, c, d);
+        assert_eq!(a, b);
+        assert_eq!(a.finish().seed, 5);
+        assert_ne!(c.ids(), d.ids());
+        let again = answer(handle, sampled(Some(c.finish().seed))).await;
+        assert_eq!(again, c);
+    });
+}
+
+#[test]
+fn penalties_count_what_was_generated_even_before_a_preemption() {
+    let prompt = [3, 1, 4, 1, 5];
+    let mut penalized = submission(&prompt, 60);
+    penalized.sampling.presence_penalty = 0.5;
+    penalized.sampling.frequency_penalty = 1.5;
+    penalized.sampling.repetition_penalty = 1.2;
+
+    let mut tokens = prompt.to_vec();
+    while tokens.len() < 65 {
+        let mut logits = logits_after(&tokens);
+        for (id, logit) in (0..).zip(&mut logits) {
+            let count = tokens[5..].iter().filter(|token| **token == id).count();
+            if tokens.contains(&id) {
+                *logit = if *logit > 0.0 {
+                    *logit / 1.2
+                } else {
+                    *logit * 1.2
+                };
+            }
+            if count > 0 {
+                *logit -= 0.5 + 1.5 * count as f32;
+            }
+        }
+        tokens.push(argmax(&logits));
+    }
+    assert_ne!(
+        tokens[5..],
+        continuation(&prompt, 60),
+        "the penalties change something"
+    );
+
+    let (answers, _) = serve(
+        HashModel::new(32, 4, 64),
+        Limits::default(),
+        async |handle| {
+            let answers = join_all((0..4).map(|_| answer(handle, penalized.clone()))).await;
+            assert!(handle.stats().preempted > 0);
+            answers
+        },
+    );
+    for answer in answers {
+        assert_eq!(answer.ids(), tokens[5..]);
+    }
+}

@@ -1,0 +1,269 @@
+//! A model without weights, and ways to drive an engine.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::{StreamExt, future};
+use tinderbox_engine::{
+    Engine, Handle, Limits, Options, Runner, RunnerError, Submission, Vocabulary,
+};
+use tinderbox_model::{Output, Step, Want};
+use tinderbox_protocol::{Error, Event, EventStream, Finish, Sampling, Started, Token};
+
+pub const VOCAB: usize = 64;
+pub const EOS: u32 = 0;
+pub const CONTEXT: usize = 120;
+
+/// Logits that follow from all tokens so far, read through the block tables: a wrong block, a
+/// missing row or another sequence's token changes everything after it.
+pub struct HashModel {
+    pub blocks: usize,
+    pub block_size: usize,
+    pub max_rows: usize,
+    /// Step at which to fail, and how.
+    pub fault: Option<(usize, RunnerError)>,
+    /// The steps so far.
+    pub log: Arc<Mutex<Vec<(Step, Want)>>>,
+    cells: Vec<u32>,
+}
+
+impl HashModel {
+    pub fn new(blocks: usize, block_size: usize, max_rows: usize) -> HashModel {
+        let cells = vec![u32::MAX; blocks * block_size];
+        let log = Arc::default();
+        HashModel {
+            blocks,
+            block_size,
+            max_rows,
+            fault: None,
+            log,
+            cells,
+        }
+    }
+
+    fn cell(&self, step: &Step, sequence: u32, position: u32) -> usize {
+        let table = &step.tables[sequence as usize];
+        let block = table[position as usize / self.block_size] as usize;
+        block * self.block_size + position as usize % self.block_size
+    }
+}
+
+/// Logits after `tokens`, in -4 .. 4.
+pub fn logits_after(tokens: &[u32]) -> Vec<f32> {
+    let mix = |hash: u64, value: u64| {
+        let mut x = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x ^= x >> 29;
+        x.wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    };
+    let hash = tokens
+        .iter()
+        .fold(1, |hash, token| mix(hash, u64::from(*token) + 1));
+    (0..VOCAB as u64)
+        .map(|id| (mix(hash, id) >> 40) as f32 / (1u64 << 21) as f32 - 4.0)
+        .collect()
+}
+
+pub fn argmax(logits: &[f32]) -> u32 {
+    let best = logits.iter().copied().fold(f32::MIN, f32::max);
+    logits.iter().position(|logit| *logit == best).unwrap() as u32
+}
+
+impl Runner for HashModel {
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+
+    fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    fn context(&self) -> usize {
+        CONTEXT
+    }
+
+    async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
+        let count = {
+            let mut log = self.log.lock().unwrap();
+            log.push((step.clone(), want));
+            log.len()
+        };
+        if let Some((at, error)) = &self.fault
+            && *at == count
+        {
+            return Err(error.clone());
+        }
+        assert!(step.tokens.len() <= self.max_rows);
+        for row in 0..step.tokens.len() {
+            let cell = self.cell(step, step.sequences[row], step.positions[row]);
+            self.cells[cell] = step.tokens[row];
+        }
+        let rows: Vec<Vec<f32>> = (step.outputs.iter())
+            .map(|row| {
+                let (sequence, last) =
+                    (step.sequences[*row as usize], step.positions[*row as usize]);
+                let seen: Vec<u32> = (0..=last)
+                    .map(|p| self.cells[self.cell(step, sequence, p)])
+                    .collect();
+                logits_after(&seen)
+            })
+            .collect();
+        Ok(match want {
+            Want::Logits => Output::Logits(rows.concat()),
+            Want::Argmax => Output::Tokens(rows.iter().map(|row| argmax(row)).collect()),
+        })
+    }
+}
+
+/// Token 0 ends; 1 is a mark; 2 and 3 are the halves of `é`; the others are one letter each,
+/// `a` to `z` again and again.
+pub struct Words;
+
+impl Vocabulary for Words {
+    fn bytes(&self, id: u32) -> Vec<u8> {
+        match id {
+            EOS => b"</s>".to_vec(),
+            1 => b"<s>".to_vec(),
+            2 => vec![0xC3],
+            3 => vec![0xA9],
+            _ => vec![b'a' + (id - 4) as u8 % 26],
+        }
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        id < 2
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        &[EOS]
+    }
+}
+
+/// An engine whose clock moves a tenth of a second each time it is read.
+pub fn engine(model: HashModel, limits: Limits) -> (Engine<HashModel>, Handle) {
+    let ticks = AtomicU64::new(0);
+    let clock =
+        Arc::new(move || Duration::from_millis(100 * ticks.fetch_add(1, Ordering::Relaxed)));
+    Engine::new(
+        model,
+        Arc::new(Words),
+        Options {
+            limits,
+            clock,
+            entropy: 7,
+        },
+    )
+}
+
+/// Runs the engine beside `work`, stops it, and gives back what `work` gave.
+pub fn serve<T>(
+    model: HashModel,
+    limits: Limits,
+    work: impl AsyncFnOnce(&Handle) -> T,
+) -> (T, Result<(), RunnerError>) {
+    let (engine, handle) = engine(model, limits);
+    let work = async {
+        let result = work(&handle).await;
+        handle.stop();
+        result
+    };
+    block_on(future::join(work, engine.run()))
+}
+
+/// A roomy engine.
+pub fn serve_simply<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
+    let (result, end) = serve(HashModel::new(64, 4, 64), Limits::default(), work);
+    assert_eq!(end, Ok(()));
+    result
+}
+
+/// Everything a stream gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    pub started: Option<Started>,
+    pub tokens: Vec<Token>,
+    pub finish: Option<Finish>,
+    pub error: Option<Error>,
+}
+
+impl Answer {
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+
+    pub fn text(&self) -> String {
+        let pieces = self.tokens.iter().map(|token| token.text.as_str());
+        pieces
+            .chain(self.finish.iter().map(|finish| finish.text.as_str()))
+            .collect()
+    }
+
+    pub fn finish(&self) -> &Finish {
+        self.finish.as_ref().unwrap()
+    }
+}
+
+pub async fn collect(mut stream: EventStream) -> Answer {
+    let mut answer = Answer::default();
+    while let Some(event) = stream.next().await {
+        assert!(
+            answer.finish.is_none() && answer.error.is_none(),
+            "something after the end"
+        );
+        match event {
+            Ok(Event::Started(started)) => {
+                assert!(answer.started.is_none() && answer.tokens.is_empty());
+                answer.started = Some(started);
+            }
+            Ok(Event::Token(token)) => answer.tokens.push(token),
+            Ok(Event::Finished(finish)) => answer.finish = Some(finish),
+            Err(error) => answer.error = Some(error),
+        }
+    }
+    assert!(
+        answer.finish.is_some() || answer.error.is_some(),
+        "the stream just ended"
+    );
+    answer
+}
+
+pub async fn answer(handle: &Handle, submission: Submission) -> Answer {
+    collect(handle.submit(submission).unwrap()).await
+}
+
+pub fn greedy() -> Sampling {
+    Sampling {
+        temperature: 0.0,
+        ..Sampling::default()
+    }
+}
+
+/// A greedy request that runs to its limit.
+pub fn submission(tokens: &[u32], max_tokens: usize) -> Submission {
+    let mut submission = Submission {
+        tokens: tokens.to_vec(),
+        max_tokens: Some(max_tokens),
+        sampling: greedy(),
+        ..Submission::default()
+    };
+    submission.stop.ignore_eos = true;
+    submission
+}
+
+/// What greedy decoding gives, by the plainest loop.
+pub fn continuation(prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut tokens = prompt.to_vec();
+    for _ in 0..count {
+        tokens.push(argmax(&logits_after(&tokens)));
+    }
+    tokens.split_off(prompt.len())
+}

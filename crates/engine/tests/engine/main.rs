@@ -1,0 +1,9 @@
+//! The whole engine over a model without weights.
+
+mod batching;
+mod common;
+mod events;
+mod faults;
+mod logprobs;
+mod service;
+mod tiny;

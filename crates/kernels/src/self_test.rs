@@ -1,0 +1,231 @@
+//! One small vector through each kernel on the real device: trust no driver.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::sample::{Random, matrix};
+use crate::{
+    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With, add_norm,
+    attention, on_cpu, reference, rope,
+};
+
+/// What one kernel gave.
+#[derive(Clone, Debug)]
+pub struct SelfTest {
+    /// As in `linear, 1 row`.
+    pub kernel: &'static str,
+    /// Storage of the weights, where it has some.
+    pub format: Option<Format>,
+    /// Within the tolerance.
+    pub passed: bool,
+    /// Largest deviation from the reference, as a share of its largest value.
+    pub error: f32,
+    /// The first wrong element, or what the device said; empty where it passed.
+    pub detail: String,
+}
+
+const EPS: f32 = 1e-5;
+const DIM: usize = 64;
+const NORM: Norm = Norm::Rms { eps: EPS };
+
+struct Bench<'a> {
+    device: &'a Device,
+    random: Random,
+    results: Vec<SelfTest>,
+}
+
+/// Runs every kernel once, `linear` in every format, and compares with [`reference`].
+pub async fn self_test(device: &Device) -> Vec<SelfTest> {
+    let mut bench = Bench { device, random: Random(1), results: Vec::new() };
+    for format in Format::ALL {
+        bench.linear("linear, 1 row", format, 1, Input::Norm(NORM)).await;
+    }
+    bench.linear("linear, 33 rows", Format::Q6_K, 33, Input::Gated(Activation::Silu)).await;
+    bench.embed().await;
+    bench.rope_and_attention().await;
+    bench.add_norm().await;
+    bench.results
+}
+
+impl Bench<'_> {
+    fn tensor<const D: usize>(&self, values: &[f32], shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), self.device)
+    }
+
+    fn ints<const D: usize>(&self, values: &[i32], shape: [usize; D]) -> Tensor<D, Int> {
+        let data = TensorData::new(values.to_vec(), shape);
+        Tensor::from_data(data, (self.device, burn::tensor::DType::I32))
+    }
+
+    /// Compares; quantized products on the CPU round their activations to 8 bits.
+    async fn judge<const D: usize>(
+        &mut self,
+        kernel: &'static str,
+        format: Option<Format>,
+        got: Tensor<D>,
+        want: &[f32],
+    ) {
+        let rounded = on_cpu(self.device) && format.is_some_and(|format| format.block() > 1);
+        let tolerance = if rounded { 0.03 } else { 2e-4 };
+        let (error, detail) = match got.into_data_async().await.map(|data| data.try_to_vec::<f32>()) {
+            Ok(Ok(got)) => worst(&got, want),
+            Ok(Err(error)) => (f32::INFINITY, format!("{error:?}")),
+            Err(error) => (f32::INFINITY, error.to_string()),
+        };
+        let passed = error <= tolerance;
+        let detail = if passed { String::new() } else { detail };
+        self.results.push(SelfTest { kernel, format, passed, error, detail });
+    }
+
+    async fn linear(&mut self, kernel: &'static str, format: Format, rows: usize, input: Input) {
+        let layout = Layout { format, rows: 40, columns: 512 };
+        let wide = if matches!(input, Input::Gated(_)) { 2 * layout.columns } else { layout.columns };
+        let bytes = matrix(layout, &mut self.random);
+        let x = self.random.vector(rows * wide);
+        let gains = self.random.vector(layout.columns);
+        let bias = self.random.vector(layout.rows);
+        let mut want = self.random.vector(rows * layout.rows);
+        let out = self.tensor(&want, [rows, layout.rows]);
+        let spec = LinearSpec { layout, input, first: 0, accumulate: true, bias: true };
+        reference::linear(&mut want, layout.rows, &x, &bytes, &gains, &bias, spec);
+
+        let matrix = Matrix::new(layout, bytes, self.device).expect("a sample is whole");
+        let with = With {
+            input,
+            gains: self.tensor(&gains, [1, layout.columns]),
+            bias: self.tensor(&bias, [layout.rows]),
+        };
+        let out = matrix.linear(out, &self.tensor(&x, [rows, wide]), &with, 0, true);
+        self.judge(kernel, Some(format), out, &want).await;
+    }
+
+    async fn embed(&mut self) {
+        let layout = Layout { format: Format::Q4_K, rows: 9, columns: 256 };
+        let bytes = matrix(layout, &mut self.random);
+        let ids = [8, 0, 3];
+        let want = reference::embed(&bytes, &ids, layout, 2.0);
+        let matrix = Matrix::new(layout, bytes, self.device).expect("a sample is whole");
+        let out = matrix.embed(&self.ints(&ids, [3]), 2.0);
+        self.judge("embed", None, out, &want).await;
+    }
+
+    /// Two sequences of 20 tokens in blocks of 16, then one query each.
+    async fn rope_and_attention(&mut self) {
+        let (heads, kv_heads, block) = (4, 2, 16);
+        let spec = RopeSpec {
+            heads,
+            kv_heads,
+            head_dim: DIM,
+            pairs: DIM / 2,
+            interleaved: false,
+            magnitude: 1.0,
+            qk_norm: Some(EPS),
+        };
+        let (width, kv) = ((heads + 2 * kv_heads) * DIM, kv_heads * DIM);
+        let mut qkv = self.random.vector(2 * width);
+        let mut cache = self.random.vector(2 * 64 * kv);
+        let rows = [19, 3, 0, 17, 33, 1];
+        let tables = [1, 0, 3, 2];
+        let frequencies: Vec<f32> = (0..DIM / 2).map(|i| 1e4f32.powf(-2.0 * i as f32 / DIM as f32)).collect();
+        let gains = self.random.vector(2 * DIM);
+        let (device_qkv, device_cache) = rope(
+            self.tensor(&qkv, [2, width]),
+            self.tensor(&cache, [2, 64, kv]),
+            &self.ints(&rows, [2, 3]),
+            &self.tensor(&frequencies, [DIM / 2]),
+            &self.tensor(&gains, [2, DIM]),
+            spec,
+        );
+        reference::rope(&mut qkv, &mut cache, &rows, &frequencies, &gains, spec);
+        self.judge("rope, queries", None, device_qkv.clone(), &qkv).await;
+        self.judge("rope, cache", None, device_cache.clone(), &cache).await;
+
+        let spec = AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim: DIM,
+            block,
+            scale: 0.125,
+            softcap: None,
+            window: None,
+        };
+        let want = reference::attention(&qkv, &cache, &rows, &tables, 2, spec);
+        let (rows, tables) = (self.ints(&rows, [2, 3]), self.ints(&tables, [2, 2]));
+        let out = attention(&device_qkv, &device_cache, &rows, &tables, spec);
+        self.judge("attention", None, out, &want).await;
+    }
+
+    async fn add_norm(&mut self) {
+        let (mut x, y) = (self.random.vector(2 * DIM), self.random.vector(2 * DIM));
+        let gains = self.random.vector(DIM);
+        let (left, right) = (self.tensor(&x, [2, DIM]), self.tensor(&y, [2, DIM]));
+        let out = add_norm(left, &right, &self.tensor(&gains, [1, DIM]), NORM);
+        reference::add_norm(&mut x, &y, DIM, &gains, NORM);
+        self.judge("add_norm", None, out, &x).await;
+    }
+}
+
+/// The largest deviation as a share of the largest value, and where it is.
+fn worst(got: &[f32], want: &[f32]) -> (f32, String) {
+    if got.len() != want.len() {
+        return (f32::INFINITY, format!("{} elements in place of {}", got.len(), want.len()));
+    }
+    let size = want.iter().fold(f32::MIN_POSITIVE, |size, v| size.max(v.abs()));
+    let mut worst = (0.0, String::new());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got - want).abs() / size;
+        if error > worst.0 || !error.is_finite() {
+            worst = (if error.is_finite() { error } else { f32::INFINITY }, format!("element {i}: {got} in place of {want}"));
+        }
+    }
+    worst
+}
+
+/// Bytes a second the device reads and writes when it streams through memory: what bounds a token.
+///
+/// On a GPU a chain of element-wise additions on 128 MiB (each reads and writes it once); on the CPU
+/// a read of 256 MiB by all threads. About half a second.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn copy_bandwidth(device: &Device) -> f64 {
+    if on_cpu(device) { read_bandwidth() } else { stream_bandwidth(device).await }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn stream_bandwidth(device: &Device) -> f64 {
+    const ELEMENTS: usize = 1 << 25;
+    let mut data = Tensor::<1>::zeros([ELEMENTS], device);
+    let mut passes = 2;
+    loop {
+        // Reading one element waits for all that was queued before it.
+        let _ = data.clone().slice([0..1]).into_data_async().await;
+        let start = std::time::Instant::now();
+        for _ in 0..passes {
+            data = data + 1.0;
+        }
+        let _ = data.clone().slice([0..1]).into_data_async().await;
+        let seconds = start.elapsed().as_secs_f64();
+        if seconds > 0.2 || passes >= 4096 {
+            return (passes * ELEMENTS * 8) as f64 / seconds;
+        }
+        passes *= 4;
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn read_bandwidth() -> f64 {
+    let data = vec![1u64; 1 << 25];
+    let sum = |part: &[u64]| part.iter().fold(0u64, |sum, v| sum.wrapping_add(*v));
+    (0..4)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            #[cfg(feature = "threads")]
+            let total: u64 = {
+                use rayon::prelude::*;
+                data.par_chunks(1 << 18).map(sum).sum()
+            };
+            #[cfg(not(feature = "threads"))]
+            let total = sum(&data);
+            std::hint::black_box(total);
+            (data.len() * 8) as f64 / start.elapsed().as_secs_f64()
+        })
+        .fold(0.0, f64::max)
+}

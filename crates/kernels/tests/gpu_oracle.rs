@@ -1,0 +1,327 @@
+//! Every operation of the GPU twin against the plain reference, over random shapes, on whatever
+//! adapter the machine has (a software one will do). Where there is none the tests say SKIP.
+#![cfg(feature = "gpu")]
+
+use std::sync::OnceLock;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use tinderbox_kernels::sample::{Random, matrix};
+use tinderbox_kernels::{
+    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With, add_norm,
+    attention, reference, rope, select, self_test, supports_f16,
+};
+
+/// The adapter's device, started once; `None` with a note where there is none.
+fn device() -> Option<Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let found = DEVICE.get_or_init(|| match select(Choice::Gpu) {
+        Ok(selected) => {
+            eprintln!("adapter: {}", selected.description);
+            Some(selected.device)
+        }
+        Err(error) => {
+            eprintln!("SKIP: {error}");
+            None
+        }
+    });
+    found.clone()
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn ints<const D: usize>(values: &[i32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::I32))
+}
+
+fn assert_close<const D: usize>(got: Tensor<D>, want: &[f32], tolerance: f32, what: &str) {
+    let got = got.into_data().try_to_vec::<f32>().expect("f32");
+    assert_eq!(got.len(), want.len(), "{what}");
+    let size = want.iter().fold(1e-3f32, |size, v| size.max(v.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got - want).abs() / size;
+        assert!(error <= tolerance, "{what}: element {i} is {got}, the reference says {want}");
+    }
+}
+
+/// Input rows; fewer and more than a lane or a tile takes at once.
+const ROWS: [usize; 4] = [1, 2, 7, 33];
+
+fn inputs() -> [Input; 7] {
+    [
+        Input::Plain,
+        Input::Norm(Norm::Rms { eps: 1e-5 }),
+        Input::Norm(Norm::Layer { eps: 1e-5 }),
+        Input::Act(Activation::Silu),
+        Input::Act(Activation::Gelu),
+        Input::Gated(Activation::Silu),
+        Input::Gated(Activation::Gelu),
+    ]
+}
+
+fn check_linear(device: &Device, layout: Layout, rows: usize, input: Input, flags: usize, random: &mut Random) {
+    let (accumulate, bias, first) = (flags & 1 != 0, flags & 2 != 0, flags & 4);
+    let gated = matches!(input, Input::Gated(_));
+    let wide = if gated { 2 * layout.columns } else { layout.columns };
+    let width = first + layout.rows + 3 * first;
+    let bytes = matrix(layout, random);
+    let x: Vec<f32> = random.vector(rows * wide).iter().map(|v| v * 2.0 + 0.3).collect();
+    let gains = random.vector(2 * layout.columns);
+    let added = random.vector(layout.rows);
+    let mut want = random.vector(rows * width);
+
+    let out = tensor(&want, [rows, width], device);
+    let with = With {
+        input,
+        gains: tensor(&gains, [2, layout.columns], device),
+        bias: if bias { tensor(&added, [layout.rows], device) } else { tensor(&[9.0; 2], [2], device) },
+    };
+    let spec = LinearSpec { layout, input, first, accumulate, bias };
+    reference::linear(&mut want, width, &x, &bytes, &gains, &added, spec);
+    let matrix = Matrix::new(layout, bytes, device).expect("a sample is whole");
+    let out = matrix.linear(out, &tensor(&x, [rows, wide], device), &with, first, accumulate);
+    assert_close(out, &want, 2e-4, &format!("{rows} rows, {spec:?}"));
+}
+
+#[test]
+fn linear_is_the_reference_in_every_format() {
+    let Some(device) = device() else { return };
+    let mut random = Random(11);
+    for (i, format) in Format::ALL.into_iter().enumerate() {
+        for (j, rows) in ROWS.into_iter().enumerate() {
+            // Odd and prime widths where the format allows: no multiple of any tile.
+            let columns = match format.block() {
+                1 => [37, 96, 129, 576][j],
+                32 => [32, 96, 576, 160][j],
+                _ => [256, 768, 512, 256][j],
+            };
+            let layout = Layout { format, rows: 1 + random.below(150), columns };
+            let input = inputs()[(i + j) % 7];
+            check_linear(&device, layout, rows, input, i + j, &mut random);
+        }
+    }
+}
+
+#[test]
+fn linear_is_the_reference_for_every_input_and_flag() {
+    let Some(device) = device() else { return };
+    let mut random = Random(12);
+    for (i, input) in inputs().into_iter().enumerate() {
+        for flags in [i % 8, 7 - i % 8] {
+            let layout = Layout { format: Format::Q8_0, rows: 65, columns: 96 };
+            check_linear(&device, layout, ROWS[(i + flags) % 4], input, flags, &mut random);
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_rows_is_the_reference() {
+    let Some(device) = device() else { return };
+    let mut random = Random(13);
+    let layout = Layout { format: Format::Q6_K, rows: 4099, columns: 256 };
+    check_linear(&device, layout, 1, Input::Norm(Norm::Rms { eps: 1e-6 }), 0, &mut random);
+}
+
+#[test]
+fn a_row_of_a_batch_is_the_row_alone() {
+    let Some(device) = device() else { return };
+    let mut random = Random(14);
+    let layout = Layout { format: Format::Q4_1, rows: 96, columns: 192 };
+    let matrix = Matrix::new(layout, matrix(layout, &mut random), &device).expect("whole");
+    let x = random.vector(8 * 192);
+    let with = With {
+        input: Input::Norm(Norm::Rms { eps: 1e-5 }),
+        gains: Tensor::ones([1, 192], &device),
+        bias: Tensor::zeros([1], &device),
+    };
+    let run = |x: &[f32], rows: usize| {
+        let out = Tensor::zeros([rows, 96], &device);
+        let out = matrix.linear(out, &tensor(x, [rows, 192], &device), &with, 0, false);
+        out.into_data().try_to_vec::<f32>().expect("f32")
+    };
+    let together = run(&x, 8);
+    for row in 0..8 {
+        assert_eq!(run(&x[row * 192..][..192], 1), together[row * 96..][..96], "row {row}");
+    }
+}
+
+#[test]
+fn embed_is_the_reference_in_every_format() {
+    let Some(device) = device() else { return };
+    let mut random = Random(15);
+    for format in Format::ALL {
+        let columns = if format.block() == 1 { 77 } else { 512 };
+        let layout = Layout { format, rows: 31, columns };
+        let bytes = matrix(layout, &mut random);
+        for count in ROWS {
+            let ids: Vec<i32> = (0..count).map(|_| random.below(31) as i32).collect();
+            let want = reference::embed(&bytes, &ids, layout, 1.5);
+            let table = Matrix::new(layout, bytes.clone(), &device).expect("whole");
+            let got = table.embed(&ints(&ids, [count], &device), 1.5);
+            assert_close(got, &want, 1e-6, &format!("{layout:?}"));
+        }
+    }
+}
+
+/// Three sequences in one batch, their blocks shuffled over the cache.
+struct Batch {
+    rows: Vec<i32>,
+    tables: Vec<i32>,
+    blocks: usize,
+    slots: usize,
+}
+
+impl Batch {
+    fn new(count: usize, block: usize, random: &mut Random) -> Self {
+        let (blocks, sequences) = (1 + 200 / block, 3);
+        let mut tables: Vec<i32> = (0..(blocks * sequences) as i32).collect();
+        for i in (1..tables.len()).rev() {
+            tables.swap(i, random.below(i + 1));
+        }
+        let mut rows = Vec::new();
+        // Each row a place of its own, or two would write one slot.
+        for i in 0..count {
+            let (sequence, position) = (i % sequences, (i / sequences * 13 + random.below(13)) % (blocks * block));
+            let slot = tables[sequence * blocks + position / block] as usize * block + position % block;
+            rows.extend([position as i32, slot as i32, sequence as i32]);
+        }
+        Batch { rows, tables, blocks, slots: blocks * sequences * block }
+    }
+}
+
+#[test]
+fn rope_and_attention_are_the_reference() {
+    let Some(device) = device() else { return };
+    let mut random = Random(16);
+    // head_dim, heads, key and value heads, block, rows.
+    let shapes = [(16, 4, 2, 16, 1), (64, 9, 3, 32, 33), (80, 2, 2, 16, 7), (128, 4, 1, 8, 2), (256, 2, 1, 16, 7)];
+    for (i, (head_dim, heads, kv_heads, block, count)) in shapes.into_iter().enumerate() {
+        let batch = Batch::new(count, block, &mut random);
+        let (width, kv) = ((heads + 2 * kv_heads) * head_dim, kv_heads * head_dim);
+        let spec = RopeSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            pairs: [head_dim / 2, head_dim / 2, head_dim / 4, 0, head_dim / 2][i],
+            interleaved: i % 2 == 0,
+            magnitude: 1.0 + i as f32 * 0.1,
+            qk_norm: (i % 2 == 1).then_some(1e-6),
+        };
+        let mut qkv = random.vector(count * width);
+        let mut cache = random.vector(2 * batch.slots * kv);
+        let frequencies: Vec<f32> =
+            (0..head_dim / 2).map(|i| 1e4f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
+        let gains = random.vector(2 * head_dim);
+        let table = ints(&batch.rows, [count, 3], &device);
+        let (gpu_qkv, gpu_cache) = rope(
+            tensor(&qkv, [count, width], &device),
+            tensor(&cache, [2, batch.slots, kv], &device),
+            &table,
+            &tensor(&frequencies, [head_dim / 2], &device),
+            &tensor(&gains, [2, head_dim], &device),
+            spec,
+        );
+        reference::rope(&mut qkv, &mut cache, &batch.rows, &frequencies, &gains, spec);
+        assert_close(gpu_qkv.clone(), &qkv, 1e-5, &format!("queries, {spec:?}"));
+        assert_close(gpu_cache.clone(), &cache, 1e-5, &format!("cache, {spec:?}"));
+
+        for (window, softcap) in [(None, None), (Some(50), None), (Some(1), Some(3.0)), (None, Some(0.5))] {
+            let spec = AttentionSpec { heads, kv_heads, head_dim, block, scale: 0.3, softcap, window };
+            let want = reference::attention(&qkv, &cache, &batch.rows, &batch.tables, batch.blocks, spec);
+            let tables = ints(&batch.tables, [3, batch.blocks], &device);
+            let got = attention(&gpu_qkv, &gpu_cache, &table, &tables, spec);
+            assert_close(got, &want, 1e-4, &format!("{spec:?}"));
+        }
+    }
+}
+
+#[test]
+fn positions_beyond_a_hundred_thousand_rotate_right() {
+    let Some(device) = device() else { return };
+    let spec = RopeSpec {
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 2,
+        pairs: 1,
+        interleaved: false,
+        magnitude: 1.0,
+        qk_norm: None,
+    };
+    for position in [0, 1, 1000, 8191, 65_537, 131_071] {
+        let (mut qkv, mut cache) = (vec![0.6, 0.8, 1.0, 0.0, 0.0, 1.0], vec![0.0; 4]);
+        let rows = [position, 0, 0];
+        let (gpu, _) = rope(
+            tensor(&qkv, [1, 6], &device),
+            tensor(&cache, [2, 1, 2], &device),
+            &ints(&rows, [1, 3], &device),
+            &tensor(&[1.0], [1], &device),
+            &tensor(&[1.0; 4], [2, 2], &device),
+            spec,
+        );
+        reference::rope(&mut qkv, &mut cache, &rows, &[1.0], &[1.0; 4], spec);
+        assert_close(gpu, &qkv, 1e-5, &format!("position {position}"));
+    }
+}
+
+#[test]
+fn an_f16_cache_is_the_reference_where_the_device_has_f16() {
+    let Some(device) = device() else { return };
+    if !supports_f16(&device) {
+        eprintln!("SKIP: the adapter has no f16");
+        return;
+    }
+    let mut random = Random(17);
+    let spec = RopeSpec {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 32,
+        pairs: 16,
+        interleaved: false,
+        magnitude: 1.0,
+        qk_norm: None,
+    };
+    let (mut qkv, mut cache) = (random.vector(128), vec![0.0; 2 * 16 * 32]);
+    let (rows, frequencies) = ([3, 3, 0], random.vector(16));
+    let half = tensor(&cache, [2, 16, 32], &device).cast(DType::F16);
+    let table = ints(&rows, [1, 3], &device);
+    let gains = Tensor::ones([2, 32], &device);
+    let (gpu, half) =
+        rope(tensor(&qkv, [1, 128], &device), half, &table, &tensor(&frequencies, [16], &device), &gains, spec);
+    reference::rope(&mut qkv, &mut cache, &rows, &frequencies, &[1.0; 64], spec);
+    let spec =
+        AttentionSpec { heads: 2, kv_heads: 1, head_dim: 32, block: 16, scale: 1.0, softcap: None, window: None };
+    let want = reference::attention(&qkv, &cache, &rows, &[0], 1, spec);
+    assert_close(attention(&gpu, &half, &table, &ints(&[0], [1, 1], &device), spec), &want, 2e-3, "f16");
+}
+
+#[test]
+fn add_norm_is_the_reference() {
+    let Some(device) = device() else { return };
+    let mut random = Random(18);
+    for (norm, rows, width) in [
+        (Norm::Rms { eps: 1e-5 }, 1, 576),
+        (Norm::Rms { eps: 1e-6 }, 33, 77),
+        (Norm::Layer { eps: 1e-5 }, 7, 200),
+    ] {
+        let (mut x, y, gains) = (random.vector(rows * width), random.vector(rows * width), random.vector(2 * width));
+        let left = tensor(&x, [rows, width], &device);
+        let right = tensor(&y, [rows, width], &device);
+        let got = add_norm(left, &right, &tensor(&gains, [2, width], &device), norm);
+        reference::add_norm(&mut x, &y, width, &gains, norm);
+        assert_close(got, &x, 1e-5, &format!("{norm:?}"));
+    }
+}
+
+#[test]
+fn the_self_test_passes_on_both_twins() {
+    let mut devices = vec![Device::flex()];
+    devices.extend(device());
+    for device in devices {
+        let results = burn::cubecl::future::block_on(self_test(&device));
+        assert!(results.len() > 15);
+        for result in results {
+            assert!(result.passed, "{result:?}");
+        }
+    }
+}

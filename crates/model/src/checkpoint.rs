@@ -1,0 +1,213 @@
+//! A checkpoint wherever it lies: facts at once, tensors on request.
+
+use std::collections::BTreeMap;
+
+use tinderbox_kernels::{Format, reference};
+
+use crate::gguf::Gguf;
+use crate::storage::{self, Storage};
+use crate::{ChatTemplate, Config, Error, Tokenizer};
+
+/// A model's configuration, tokenizer and template, and its tensors one at a time.
+pub struct Checkpoint {
+    /// What the decoder is.
+    pub config: Config,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, where it has one.
+    pub template: Option<ChatTemplate>,
+    /// How its makers sample from it.
+    pub generation: GenerationDefaults,
+    name: String,
+    tensors: Tensors,
+}
+
+/// How a checkpoint's makers sample from it: for people to read, never applied by itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerationDefaults {
+    /// Sampling rather than greedy choice.
+    pub do_sample: Option<bool>,
+    /// Divides the logits.
+    pub temperature: Option<f32>,
+    /// Probability mass to keep.
+    pub top_p: Option<f32>,
+    /// Tokens to keep.
+    pub top_k: Option<usize>,
+    /// Divides the logits of seen tokens.
+    pub repetition_penalty: Option<f32>,
+}
+
+/// Storage and shape of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// How the numbers are stored.
+    pub format: Format,
+    /// Row-major, outermost first: `[rows, columns]` of a matrix.
+    pub shape: Vec<usize>,
+}
+
+/// A tensor in the bytes of its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawTensor {
+    /// Canonical name.
+    pub name: String,
+    /// How the numbers are stored.
+    pub format: Format,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    /// The numbers.
+    pub bytes: Vec<u8>,
+}
+
+/// Where the tensors of a checkpoint lie, by canonical name.
+#[derive(Default)]
+pub(crate) struct Tensors {
+    pub storages: Vec<Box<dyn Storage>>,
+    pub placed: BTreeMap<String, Placed>,
+}
+
+/// Where one tensor lies.
+pub(crate) struct Placed {
+    pub info: TensorInfo,
+    /// Index into [`Tensors::storages`].
+    pub storage: usize,
+    pub offset: u64,
+    pub len: usize,
+    /// Stored as `[in, out]`; `info` has the shape after transposing.
+    pub transposed: bool,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a folder in Hugging Face form.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file or folder, by name.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn open(path: &std::path::Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return crate::hf::open(path).await;
+        }
+        Self::from_gguf(Box::new(storage::FileStorage::open(path)?)).await
+    }
+
+    /// Opens a GGUF file that lies anywhere.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, by key or tensor.
+    pub async fn from_gguf(storage: Box<dyn Storage>) -> Result<Self, Error> {
+        let name = storage.name().to_owned();
+        let Gguf { mut metadata, tensors } = Gguf::read(&*storage).await?;
+        let placed = tensors.into_iter().map(|(name, entry)| {
+            let (info, offset, len) = (entry.info, entry.offset, entry.len);
+            (name, Placed { info, storage: 0, offset, len, transposed: false })
+        });
+        let tensors = Tensors { storages: vec![storage], placed: placed.collect() };
+
+        let factors = Config::factor_tensor(&metadata, |name| tensors.placed.contains_key(name))?;
+        let factors = match factors {
+            Some(factors) => Some(tensors.floats(&name, factors).await?),
+            None => None,
+        };
+        let config = Config::from_gguf(&metadata, tensors.vocab(&name)?, factors)?;
+        let template = metadata.str("tokenizer.chat_template")?.map(ChatTemplate::new).transpose()?;
+        let tokenizer = Tokenizer::from_gguf(&mut metadata)?;
+        let generation = GenerationDefaults::default();
+        Ok(Self::new(name, config, tokenizer, template, generation, tensors))
+    }
+
+    /// Opens a folder in Hugging Face form whose files lie anywhere; each storage has the name of
+    /// its file, and `name` is the folder's.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files, by field or tensor.
+    pub async fn from_files(
+        name: impl Into<String>,
+        files: Vec<Box<dyn Storage>>,
+    ) -> Result<Self, Error> {
+        crate::hf::from_files(name.into(), files).await
+    }
+
+    pub(crate) fn new(
+        name: String,
+        config: Config,
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        generation: GenerationDefaults,
+        tensors: Tensors,
+    ) -> Self {
+        Checkpoint { config, tokenizer, template, generation, name, tensors }
+    }
+
+    /// File or folder name, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Storage and shape of a tensor.
+    pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.tensors.placed.get(name).map(|placed| placed.info.clone())
+    }
+
+    /// Canonical names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.placed.keys().map(String::as_str)
+    }
+
+    /// Reads one tensor.
+    ///
+    /// # Errors
+    /// A missing tensor, a failed read.
+    pub async fn read(&self, name: &str) -> Result<RawTensor, Error> {
+        self.tensors.read(&self.name, name).await
+    }
+}
+
+impl Tensors {
+    /// Token ids of the model: rows of the embedding.
+    pub fn vocab(&self, file: &str) -> Result<usize, Error> {
+        Ok(self.get(file, "token_embd.weight")?.info.shape[0])
+    }
+
+    fn get(&self, file: &str, name: &str) -> Result<&Placed, Error> {
+        let missing = || Error::MissingTensor { file: file.to_owned(), name: name.to_owned() };
+        self.placed.get(name).ok_or_else(missing)
+    }
+
+    async fn floats(&self, file: &str, name: &str) -> Result<Vec<f32>, Error> {
+        let raw = self.read(file, name).await?;
+        Ok(reference::dequantize(raw.format, &raw.bytes))
+    }
+
+    async fn read(&self, file: &str, name: &str) -> Result<RawTensor, Error> {
+        let placed = self.get(file, name)?;
+        let storage = &*self.storages[placed.storage];
+        let mut bytes = storage::read(storage, placed.offset, placed.len).await?;
+        let TensorInfo { format, shape } = placed.info.clone();
+        if placed.transposed {
+            bytes = transpose(&bytes, shape[0], format.block_bytes());
+        }
+        Ok(RawTensor { name: name.to_owned(), format, shape, bytes })
+    }
+}
+
+/// `[in, out]` to `[out, in]`, for elements of `size` bytes.
+fn transpose(bytes: &[u8], rows: usize, size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for row in 0..rows {
+        let column = bytes.chunks_exact(size).skip(row).step_by(rows);
+        column.for_each(|element| out.extend(element));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transposed_matrix_has_its_columns_as_rows() {
+        // [in 2, out 3] of two-byte elements, to three rows.
+        let bytes = [0, 0, 0, 1, 0, 2, 1, 0, 1, 1, 1, 2];
+        assert_eq!(transpose(&bytes, 3, 2), [0, 0, 1, 0, 0, 1, 1, 1, 0, 2, 1, 2]);
+    }
+}

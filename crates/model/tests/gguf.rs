@@ -1,0 +1,235 @@
+//! The GGUF reader: what it reads back, and what it refuses in which words.
+
+mod common;
+
+use common::{llama, open, refusal, text, u32_value};
+use futures::executor::block_on;
+use proptest::prelude::*;
+use tinderbox_model::MemoryStorage;
+use tinderbox_model::gguf::write::{Tensor, Writer};
+use tinderbox_model::gguf::{Array, Gguf, Value};
+
+fn read(file: &Writer) -> Gguf {
+    let storage = MemoryStorage::new("x.gguf", file.to_bytes());
+    block_on(Gguf::read(&storage)).unwrap()
+}
+
+/// Overwrites a field of a tensor's row in the table, `behind` bytes after its name.
+fn patch(file: &Writer, tensor: &str, behind: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut all = file.to_bytes();
+    let name = tensor.as_bytes();
+    let at = all.windows(name.len()).position(|window| window == name).unwrap() + name.len() + behind;
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    all
+}
+
+fn without(key: &str) -> Vec<u8> {
+    let mut file = llama();
+    file.metadata.retain(|(name, _)| name != key);
+    file.to_bytes()
+}
+
+fn with(key: &str, value: Value) -> Vec<u8> {
+    let mut file = llama();
+    file.metadata.retain(|(name, _)| name != key);
+    file.set(key, value);
+    file.to_bytes()
+}
+
+#[test]
+fn a_tensor_comes_back_in_its_own_bytes_and_shape() {
+    let checkpoint = open(llama().to_bytes()).unwrap();
+    let raw = block_on(checkpoint.read("blk.0.attn_k.weight")).unwrap();
+    assert_eq!(raw.shape, [16, 32]);
+    assert_eq!(raw.bytes[4..8], 0.5_f32.to_le_bytes());
+    assert_eq!(checkpoint.names().count(), 11);
+    let error = block_on(checkpoint.read("blk.9.attn_k.weight")).unwrap_err();
+    assert_eq!(error.to_string(), "tiny.gguf: tensor blk.9.attn_k.weight is missing");
+}
+
+#[test]
+fn version_2_is_read_and_others_are_refused() {
+    let mut bytes = llama().to_bytes();
+    bytes[4] = 2;
+    assert!(open(bytes.clone()).is_ok());
+    bytes[4] = 1;
+    let words = "tiny.gguf: version (offset 8): version 1 is not supported (supported: 2 and 3, little endian)";
+    assert_eq!(refusal(bytes), words);
+}
+
+#[test]
+fn a_file_of_another_kind_is_named_by_its_first_bytes() {
+    let found = refusal(b"GGML\x03\0\0\0".to_vec());
+    assert_eq!(found, "tiny.gguf: magic (offset 4): `GGML`, a GGUF file begins with `GGUF`");
+    assert!(refusal(Vec::new()).contains("the file ends"));
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let bytes = llama().to_bytes();
+    for len in (0..bytes.len()).step_by(97) {
+        let words = refusal(bytes[..len].to_vec());
+        assert!(words.contains("the file ends") || words.contains("cut short") || words.contains("holds at most"), "{words}");
+    }
+}
+
+#[test]
+fn absurd_counts_are_refused_before_anything_is_read() {
+    for at in [8, 16] {
+        let mut bytes = llama().to_bytes();
+        bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(refusal(bytes).contains("count 18446744073709551615, but the rest of the file holds at most"));
+    }
+}
+
+#[test]
+fn an_unknown_tensor_type_is_named_with_the_supported_ones() {
+    let bytes = patch(&llama(), "blk.0.attn_q.weight", 4 + 16, &11_u32.to_le_bytes());
+    let words = "tiny.gguf: blk.0.attn_q.weight: type Q3_K is not supported (supported: F32, F16, BF16, \
+                 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K)";
+    assert_eq!(refusal(bytes), words);
+    let bytes = patch(&llama(), "blk.0.attn_q.weight", 4 + 16, &999_u32.to_le_bytes());
+    assert!(refusal(bytes).contains("type number 999 is not supported"));
+}
+
+#[test]
+fn impossible_shapes_are_refused() {
+    let huge = [u64::MAX / 2; 2].map(u64::to_le_bytes).concat();
+    let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &huge));
+    assert!(words.contains("blk.0.attn_q.weight") && words.contains("too many elements"), "{words}");
+    let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 0, &5_u32.to_le_bytes()));
+    assert!(words.contains("5 dimensions, at most 4"), "{words}");
+    let zero = 0_u64.to_le_bytes();
+    assert!(refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &zero)).contains("a dimension is 0"));
+    // Rows of 20 as Q8_0, whose blocks have 32.
+    let odd = [20_u64.to_le_bytes().to_vec(), 32_u64.to_le_bytes().to_vec(), 8_u32.to_le_bytes().to_vec()];
+    let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &odd.concat()));
+    assert!(words.contains("rows of 20 are no multiple of Q8_0's block of 32"), "{words}");
+}
+
+#[test]
+fn a_key_or_tensor_that_is_there_twice_is_refused() {
+    let mut file = llama();
+    file.set("llama.block_count", u32_value(2));
+    assert!(refusal(file.to_bytes()).contains("llama.block_count") );
+    let mut file = llama();
+    file.tensors.push(file.tensors[0].clone());
+    let words = refusal(file.to_bytes());
+    assert!(words.contains("token_embd.weight") && words.contains("the tensor is there twice"), "{words}");
+}
+
+#[test]
+fn a_missing_or_wrongly_typed_key_is_named() {
+    assert_eq!(refusal(without("llama.block_count")), "tiny.gguf: llama.block_count is missing");
+    assert_eq!(
+        refusal(with("llama.embedding_length", text("32"))),
+        "tiny.gguf: llama.embedding_length is a string, expected a whole number up to 2147483648"
+    );
+    assert_eq!(
+        refusal(with("llama.rope.freq_base", Value::F32(f32::NAN))),
+        "tiny.gguf: llama.rope.freq_base is F32(NaN), expected a finite number"
+    );
+}
+
+#[test]
+fn an_unsupported_architecture_or_variant_is_named() {
+    let words = refusal(with("general.architecture", text("mamba")));
+    assert!(words.starts_with("architecture `mamba` is not supported: supported in GGUF files: llama, qwen2"), "{words}");
+    let words = refusal(with("llama.expert_count", u32_value(8)));
+    assert!(words.contains("mixtures of experts"), "{words}");
+    let words = refusal(with("llama.block_count", u32_value(1 << 30)));
+    assert!(words.contains("layers is 1073741824, expected 1 to 4096"), "{words}");
+    let words = refusal(with("llama.attention.head_count", u32_value(0)));
+    assert!(words.contains("heads is 0"), "{words}");
+}
+
+#[test]
+fn deeply_nested_arrays_are_refused() {
+    let mut array = Array::U8(vec![1]);
+    for _ in 0..3 {
+        array = Array::Array(vec![array]);
+    }
+    assert!(open(with("extra", Value::Array(array.clone()))).is_ok());
+    let words = refusal(with("extra", Value::Array(Array::Array(vec![array]))));
+    assert!(words.contains("arrays nested deeper than 4"), "{words}");
+}
+
+#[test]
+fn an_alignment_of_the_file_is_kept_and_a_wrong_one_refused() {
+    let words = refusal(with("general.alignment", u32_value(48)));
+    assert!(words.contains("48 is no power of two"), "{words}");
+    assert!(open(with("general.alignment", u32_value(16))).is_ok());
+}
+
+#[test]
+fn rope_factors_in_a_tensor_divide_the_frequencies() {
+    let mut file = llama();
+    file.f32("rope_freqs.weight", &[8], &[1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 8.0]);
+    let scaled = open(file.to_bytes()).unwrap().config.ropes[0].clone();
+    let plain = open(llama().to_bytes()).unwrap().config.ropes[0].clone();
+    assert!(plain.interleaved && scaled.interleaved);
+    assert_eq!(scaled.frequencies[0], plain.frequencies[0]);
+    assert_eq!(scaled.frequencies[7], plain.frequencies[7] / 8.0);
+}
+
+fn array() -> impl Strategy<Value = Array> {
+    let leaf = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..20).prop_map(Array::U8),
+        prop::collection::vec(any::<i16>(), 0..20).prop_map(Array::I16),
+        prop::collection::vec(any::<u32>(), 0..20).prop_map(Array::U32),
+        prop::collection::vec(any::<bool>(), 0..20).prop_map(Array::Bool),
+        prop::collection::vec(any::<i64>(), 0..20).prop_map(Array::I64),
+        prop::collection::vec(-1e9_f32..1e9, 0..20).prop_map(Array::F32),
+        prop::collection::vec(".{0,12}", 0..20).prop_map(|texts| Array::String(texts.iter().collect())),
+    ];
+    leaf.prop_recursive(3, 40, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Array::Array))
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<u8>().prop_map(Value::U8),
+        any::<i8>().prop_map(Value::I8),
+        any::<u16>().prop_map(Value::U16),
+        any::<i16>().prop_map(Value::I16),
+        any::<u32>().prop_map(Value::U32),
+        any::<i32>().prop_map(Value::I32),
+        (-1e30_f32..1e30).prop_map(Value::F32),
+        any::<bool>().prop_map(Value::Bool),
+        ".{0,40}".prop_map(Value::String),
+        array().prop_map(Value::Array),
+        any::<u64>().prop_map(Value::U64),
+        any::<i64>().prop_map(Value::I64),
+        (-1e300_f64..1e300).prop_map(Value::F64),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_the_writer_writes_the_reader_reads(
+        values in prop::collection::btree_map("[a-z.]{1,12}", value(), 0..12),
+        sizes in prop::collection::vec((0_usize..11, 1_usize..4, 1_usize..4), 0..6),
+    ) {
+        let mut file = Writer::default();
+        for (key, value) in &values {
+            file.set(key.clone(), value.clone());
+        }
+        for (index, (format, rows, blocks)) in sizes.into_iter().enumerate() {
+            let format = tinderbox_kernels::Format::ALL[format];
+            let shape = vec![rows, blocks * format.block()];
+            let bytes = vec![index as u8; rows * blocks * format.block_bytes()];
+            file.tensors.push(Tensor { name: format!("t{index}"), format, shape, bytes });
+        }
+        let read = read(&file);
+        for (key, value) in &values {
+            prop_assert_eq!(read.metadata.get(key), Some(value));
+        }
+        let all = file.to_bytes();
+        prop_assert_eq!(read.tensors.len(), file.tensors.len());
+        for tensor in &file.tensors {
+            let entry = &read.tensors[&tensor.name];
+            prop_assert_eq!((entry.info.format, &entry.info.shape), (tensor.format, &tensor.shape));
+            let at = entry.offset as usize;
+            prop_assert_eq!(&all[at..at + entry.len], &tensor.bytes[..]);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `tinderbox bench`: the decoder alone, as the engine drives it, on made-up token ids.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde::Serialize;
+use tinderbox_kernels::copy_bandwidth;
+use tinderbox_model::{Decoder, Output, Step, Want};
+
+use crate::runtime::{Loaded, load, use_threads};
+use crate::settings::Settings;
+
+/// Arguments of `bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Prompt lengths, in tokens
+    #[arg(long, value_delimiter = ',', default_values_t = [512])]
+    prompt_tokens: Vec<usize>,
+    /// Tokens generated after each prompt
+    #[arg(long, default_value_t = 128)]
+    output_tokens: usize,
+    /// Sequences decoded together
+    #[arg(long, value_delimiter = ',', default_values_t = [1])]
+    batch: Vec<usize>,
+    /// Rounds; the median is reported, after one round that is not counted
+    #[arg(long, default_value_t = 3)]
+    repetitions: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rows of a prefill step, as in the server.
+const CHUNK: usize = 512;
+
+/// What was measured, and on what.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    device: String,
+    load_s: f64,
+    weight_bytes: usize,
+    cache_bytes: usize,
+    /// Largest resident memory of the process, where the system tells.
+    peak_bytes: Option<u64>,
+    /// What the device reads and writes with nothing else to do.
+    copy_bytes_per_s: f64,
+    results: Vec<Figures>,
+}
+
+/// Medians for one prompt length and batch.
+#[derive(Serialize)]
+struct Figures {
+    prompt_tokens: usize,
+    output_tokens: usize,
+    batch: usize,
+    /// From the prompt's first token to the answer's first.
+    first_token_s: f64,
+    prefill_tokens_per_s: f64,
+    decode_tokens_per_s: f64,
+    /// Weights read a second while decoding: each step reads all of them once.
+    decode_bytes_per_s: f64,
+    /// That as a share of `copy_bytes_per_s`.
+    bandwidth_share: f64,
+}
+
+/// Measures and prints.
+pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+    use_threads(settings);
+    let local = super::model(settings).await?;
+    let report = tokio::task::spawn_blocking({
+        let settings = settings.clone();
+        move || futures::executor::block_on(measure(&settings, &local, &args)).map(|r| (r, args))
+    });
+    let (report, args) = report.await??;
+    match args.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => print(&report),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(
+    settings: &Settings,
+    local: &crate::pull::Local,
+    args: &Args,
+) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    let Loaded { mut decoder, selected, checkpoint } = load(settings, &local.path).await?;
+    let load_s = start.elapsed().as_secs_f64();
+    drop(checkpoint);
+
+    let mut results = Vec::new();
+    for &prompt in &args.prompt_tokens {
+        for &batch in &args.batch {
+            let tokens = prompt + args.output_tokens;
+            let blocks = tokens.div_ceil(decoder.block_size());
+            anyhow::ensure!(
+                prompt > 0 && batch > 0 && tokens <= decoder.context() && blocks * batch <= decoder.blocks(),
+                "{batch} sequences of {tokens} tokens do not fit: a sequence holds {}, the cache {} \
+                 (see --context and --max-sequences)",
+                decoder.context(),
+                decoder.blocks() * decoder.block_size()
+            );
+            results.push(figures(&mut decoder, args, prompt, batch).await?);
+        }
+    }
+    // Last, so that its buffer does not count as the model's memory.
+    let peak_bytes = peak_memory();
+    let copy_bytes_per_s = copy_bandwidth(&selected.device).await;
+    for figures in &mut results {
+        figures.bandwidth_share = figures.decode_bytes_per_s / copy_bytes_per_s;
+    }
+    Ok(Report {
+        model: local.name.clone(),
+        device: selected.description,
+        load_s,
+        weight_bytes: decoder.weight_bytes(),
+        cache_bytes: decoder.cache_bytes(),
+        peak_bytes,
+        copy_bytes_per_s,
+        results,
+    })
+}
+
+async fn figures(
+    decoder: &mut Decoder,
+    args: &Args,
+    prompt: usize,
+    batch: usize,
+) -> anyhow::Result<Figures> {
+    let (mut firsts, mut prefills, mut decodes) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=args.repetitions.max(1) {
+        let start = Instant::now();
+        let mut next = Vec::new();
+        let mut first = 0.0;
+        for sequence in 0..batch {
+            next.push(prefill(decoder, sequence, prompt, args.output_tokens).await?);
+            if sequence == 0 {
+                first = start.elapsed().as_secs_f64();
+            }
+        }
+        let read = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for position in prompt..prompt + args.output_tokens {
+            next = decode(decoder, &next, position, prompt + args.output_tokens).await?;
+        }
+        let wrote = start.elapsed().as_secs_f64();
+        if round > 0 {
+            firsts.push(first);
+            prefills.push((prompt * batch) as f64 / read);
+            decodes.push((args.output_tokens * batch) as f64 / wrote);
+        }
+    }
+    let decode_tokens_per_s = median(decodes);
+    Ok(Figures {
+        prompt_tokens: prompt,
+        output_tokens: args.output_tokens,
+        batch,
+        first_token_s: median(firsts),
+        prefill_tokens_per_s: median(prefills),
+        decode_tokens_per_s,
+        decode_bytes_per_s: decode_tokens_per_s / batch as f64 * decoder.weight_bytes() as f64,
+        bandwidth_share: 0.0,
+    })
+}
+
+/// The blocks of a sequence when each gets as many.
+fn table(decoder: &Decoder, sequence: usize, tokens: usize) -> Vec<u32> {
+    let blocks = tokens.div_ceil(decoder.block_size());
+    (sequence * blocks..(sequence + 1) * blocks).map(|block| block as u32).collect()
+}
+
+/// Reads one prompt and answers with the token after it.
+async fn prefill(
+    decoder: &mut Decoder,
+    sequence: usize,
+    prompt: usize,
+    output: usize,
+) -> anyhow::Result<u32> {
+    let mut last = 0;
+    for start in (0..prompt).step_by(CHUNK) {
+        let end = (start + CHUNK).min(prompt);
+        let vocab = decoder.config().vocab;
+        let step = Step {
+            tokens: (start..end).map(|i| ((i * 7919 + 13) % vocab) as u32).collect(),
+            positions: (start as u32..end as u32).collect(),
+            sequences: vec![0; end - start],
+            tables: vec![table(decoder, sequence, prompt + output)],
+            outputs: if end == prompt { vec![(end - start - 1) as u32] } else { Vec::new() },
+        };
+        if let Output::Tokens(tokens) = decoder.forward(&step, Want::Argmax).await? {
+            last = tokens.first().copied().unwrap_or(0);
+        }
+    }
+    Ok(last)
+}
+
+/// One step of all sequences.
+async fn decode(
+    decoder: &mut Decoder,
+    tokens: &[u32],
+    position: usize,
+    length: usize,
+) -> anyhow::Result<Vec<u32>> {
+    let count = tokens.len();
+    let step = Step {
+        tokens: tokens.to_vec(),
+        positions: vec![position as u32; count],
+        sequences: (0..count as u32).collect(),
+        tables: (0..count).map(|sequence| table(decoder, sequence, length)).collect(),
+        outputs: (0..count as u32).collect(),
+    };
+    match decoder.forward(&step, Want::Argmax).await? {
+        Output::Tokens(tokens) => Ok(tokens),
+        Output::Logits(_) => anyhow::bail!("the decoder answered with logits"),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Largest resident memory so far (`VmHWM`), on Linux.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+fn print(report: &Report) {
+    let mib = |bytes: usize| bytes >> 20;
+    println!("model   {}", report.model);
+    println!("device  {}", report.device);
+    println!(
+        "memory  {} MiB of weights, {} MiB of KV cache set aside, peak {}",
+        mib(report.weight_bytes),
+        mib(report.cache_bytes),
+        report.peak_bytes.map_or("unknown".into(), |b| format!("{} MiB", b >> 20)),
+    );
+    println!("load    {:.2} s; the device copies {:.1} GB/s", report.load_s, report.copy_bytes_per_s / 1e9);
+    println!("prompt  output  batch  first token  prefill tok/s  decode tok/s  weights GB/s  of copy");
+    for f in &report.results {
+        println!(
+            "{:>6}  {:>6}  {:>5}  {:>9.3} s  {:>13.1}  {:>12.1}  {:>12.2}  {:>6.1}%",
+            f.prompt_tokens,
+            f.output_tokens,
+            f.batch,
+            f.first_token_s,
+            f.prefill_tokens_per_s,
+            f.decode_tokens_per_s,
+            f.decode_bytes_per_s / 1e9,
+            f.bandwidth_share * 100.0,
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! `tinderbox doctor`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use tinderbox_kernels::{Choice, adapters, copy_bandwidth, cpu_description, select, self_test};
+
+use crate::runtime::use_threads;
+use crate::settings::Settings;
+
+/// Arguments of `doctor`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Describes the machine and runs every kernel on the device that would be used. Fails where a
+/// kernel is wrong.
+pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+    use_threads(settings);
+    let adapters = adapters();
+    let choice: Choice = settings.device.parse()?;
+    let selected = select(choice)?;
+    let tests = self_test(&selected.device).await;
+    let bandwidth = copy_bandwidth(&selected.device).await;
+    let failed = tests.iter().filter(|test| !test.passed).count();
+
+    if args.json {
+        let adapters: Vec<_> = adapters
+            .iter()
+            .map(|a| {
+                json!({
+                    "name": a.name, "kind": a.kind.to_string(), "backend": a.backend,
+                    "driver": a.driver, "features": a.features, "binding_bytes": a.binding_bytes,
+                    "bindings": a.bindings, "workgroup_bytes": a.workgroup_bytes,
+                    "workgroup_units": a.workgroup_units,
+                })
+            })
+            .collect();
+        let tests: Vec<_> = tests
+            .iter()
+            .map(|t| {
+                json!({
+                    "kernel": t.kernel, "format": t.format.map(|f| f.to_string()),
+                    "passed": t.passed, "error": t.error, "detail": t.detail,
+                })
+            })
+            .collect();
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"), "cpu": cpu_description(),
+            "cache": super::cache(settings)?, "adapters": adapters,
+            "device": selected.description, "reason": selected.reason,
+            "software": selected.software, "copy_bytes_per_second": bandwidth,
+            "self_test": tests,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("tinderbox {}", env!("CARGO_PKG_VERSION"));
+        println!("cpu        {}", cpu_description());
+        println!("cache      {}", super::cache(settings)?.display());
+        if adapters.is_empty() {
+            println!("adapters   none");
+        }
+        for a in &adapters {
+            println!("adapter    {a}");
+            println!(
+                "           features {}; {} bindings of {} MiB; workgroups of {}, {} KiB",
+                if a.features.is_empty() { "none".into() } else { a.features.join(" ") },
+                a.bindings,
+                a.binding_bytes >> 20,
+                a.workgroup_units,
+                a.workgroup_bytes >> 10,
+            );
+        }
+        println!("device     {} ({})", selected.description, selected.reason);
+        println!("bandwidth  {:.1} GB/s", bandwidth / 1e9);
+        for test in &tests {
+            let format = test.format.map_or(String::new(), |format| format.to_string());
+            let verdict = if test.passed { "ok" } else { "WRONG" };
+            println!("kernel     {:<18} {format:<5} {verdict} (error {:.1e}) {}", test.kernel, test.error, test.detail);
+        }
+        println!("self-test  {} of {} kernels are right", tests.len() - failed, tests.len());
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

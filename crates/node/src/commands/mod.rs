@@ -1,0 +1,113 @@
+//! The command line: one file a subcommand.
+
+mod bench;
+mod doctor;
+mod list;
+mod progress;
+mod pull;
+mod run;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use etcetera::BaseStrategy;
+
+use crate::pull::{Hub, Local, resolve};
+use crate::settings::{Flags, ServeFlags, Settings};
+
+/// Run language models where they are: one binary that fetches, loads and serves them.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Configuration file (TOML); its keys are the long flags with _ for -
+    #[arg(long, global = true, env = "TINDERBOX_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tinderbox serve                                  serve the default model on 127.0.0.1:8080
+  tinderbox serve --model ./model.gguf --port 9000
+  tinderbox run                                    chat in the terminal
+  echo 'What is 2 + 2?' | tinderbox run            one question, one answer
+  tinderbox bench --prompt-tokens 512 --json       measure
+
+A flag wins over its TINDERBOX_* variable (TINDERBOX_MODEL, TINDERBOX_MAX_QUEUE, ...), that over the
+configuration file, that over the default. Models are fetched once into the cache folder; HF_ENDPOINT
+and HF_TOKEN are honoured.
+
+Exit status: 0 done, 1 failed (the message says why), 2 wrong usage.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the OpenAI API over HTTP
+    Serve(ServeFlags),
+    /// Chat in the terminal, or answer one prompt
+    Run(run::Args),
+    /// Fetch a model into the cache folder
+    Pull(pull::Args),
+    /// List the catalog and what is cached
+    List(list::Args),
+    /// Measure loading, first token, prefill and decode
+    Bench(bench::Args),
+    /// Show devices, limits, kernel self-tests and the device that would be used
+    Doctor(doctor::Args),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub fn run(self) -> ExitCode {
+        match self.dispatch() {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("tinderbox: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn dispatch(self) -> anyhow::Result<ExitCode> {
+        let none = ServeFlags::default();
+        let serve = match &self.command {
+            Command::Serve(flags) => flags,
+            _ => &none,
+        };
+        let settings = Settings::read(self.config.as_ref(), &self.flags, serve)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Serve(_) => serve::run(&settings).await,
+                Command::Run(args) => run::run(&settings, args).await,
+                Command::Pull(args) => pull::run(&settings, args).await,
+                Command::List(args) => list::run(&settings, args),
+                Command::Bench(args) => bench::run(&settings, args).await,
+                Command::Doctor(args) => doctor::run(&settings, args).await,
+            }
+        })
+    }
+}
+
+/// The folder of fetched models.
+fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
+    match &settings.cache {
+        Some(folder) => Ok(folder.clone()),
+        None => {
+            let platform = etcetera::choose_base_strategy();
+            let platform = platform.context("no home folder; name a cache folder with --cache")?;
+            Ok(platform.cache_dir().join("tinderbox"))
+        }
+    }
+}
+
+/// The model the settings name, fetched where it is not here.
+async fn model(settings: &Settings) -> anyhow::Result<Local> {
+    let (cache, hub) = (cache(settings)?, Hub::new()?);
+    Ok(resolve(&settings.model, &cache, &hub, &progress::Bar::default()).await?)
+}

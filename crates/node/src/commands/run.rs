@@ -1,0 +1,179 @@
+//! `tinderbox run`: a chat in the terminal.
+
+use std::io::{IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+use futures::StreamExt;
+use rustyline::error::ReadlineError;
+use tinderbox_engine::Service;
+use tinderbox_protocol::{Chat, Event, Inference, Message, Prompt, Request, Sampling};
+
+use crate::runtime::Serving;
+use crate::settings::Settings;
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Answer this prompt and leave
+    #[arg(long, short)]
+    prompt: Option<String>,
+    /// Instructions the model gets before the conversation
+    #[arg(long)]
+    system: Option<String>,
+    /// 0 always takes the likeliest token; above 0 is more varied
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f32,
+    /// Same seed, same answers
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Most tokens of an answer [default: the rest of the context]
+    #[arg(long)]
+    max_tokens: Option<usize>,
+}
+
+const HELP: &str = "\
+  /help               this list
+  /clear              forget the conversation
+  /system TEXT        set the instructions, and forget the conversation
+  /temperature X      0 always takes the likeliest token
+  /exit               leave (also Ctrl-D)
+Ctrl-C stops an answer.";
+
+/// Chats, or answers the one prompt that was given or piped in.
+pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+    let local = super::model(settings).await?;
+    let serving = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Serving::start(&settings, &local)).await??
+    };
+    let mut talk = Talk::new(serving.service.clone(), &args);
+    let piped = !std::io::stdin().is_terminal();
+    let outcome = match args.prompt {
+        Some(prompt) => talk.answer(prompt).await,
+        None if piped => {
+            let mut prompt = String::new();
+            std::io::stdin().read_to_string(&mut prompt)?;
+            talk.answer(prompt.trim_end().to_owned()).await
+        }
+        None => {
+            eprintln!("{} on {}. /help lists the commands.", settings.model, serving.device);
+            talk.chat().await
+        }
+    };
+    serving.handle.stop();
+    tokio::task::spawn_blocking(move || serving.join()).await?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// A conversation.
+struct Talk {
+    service: Service,
+    messages: Vec<Message>,
+    sampling: Sampling,
+    max_tokens: Option<usize>,
+}
+
+impl Talk {
+    fn new(service: Service, args: &Args) -> Talk {
+        let sampling =
+            Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
+        let mut talk = Talk { service, messages: Vec::new(), sampling, max_tokens: args.max_tokens };
+        talk.begin(args.system.clone());
+        talk
+    }
+
+    fn begin(&mut self, system: Option<String>) {
+        self.messages.clear();
+        self.messages.extend(system.map(|text| message("system", text)));
+    }
+
+    async fn chat(&mut self) -> anyhow::Result<()> {
+        let mut editor = Some(rustyline::DefaultEditor::new()?);
+        loop {
+            // The editor blocks, so it works on a thread for blocking calls.
+            let (back, line) = tokio::task::spawn_blocking(move || {
+                let mut editor = editor.expect("handed back below");
+                let line = editor.readline("> ");
+                (editor, line)
+            })
+            .await?;
+            editor = Some(back);
+            let line = match line {
+                Ok(line) => line.trim().to_owned(),
+                Err(ReadlineError::Interrupted) => continue,
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(editor) = &mut editor {
+                // History is a convenience: a failure to keep a line is no reason to stop.
+                let _ = editor.add_history_entry(&line);
+            }
+            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            match word {
+                "" => {}
+                "/help" => eprintln!("{HELP}"),
+                "/exit" | "/quit" => return Ok(()),
+                "/clear" => {
+                    let system = self.messages.first().filter(|m| m.role == "system").cloned();
+                    self.begin(system.and_then(|m| m.content));
+                }
+                "/system" => self.begin(Some(rest.to_owned()).filter(|text| !text.is_empty())),
+                "/temperature" => match rest.parse::<f32>() {
+                    Ok(value) if (0.0..=2.0).contains(&value) => self.sampling.temperature = value,
+                    _ => eprintln!("give a number from 0 to 2"),
+                },
+                word if word.starts_with('/') => eprintln!("no command {word}; /help lists them"),
+                _ => {
+                    if let Err(error) = self.answer(line).await {
+                        eprintln!("{error:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Streams the answer to one more turn. Ctrl-C keeps what was said so far.
+    async fn answer(&mut self, text: String) -> anyhow::Result<()> {
+        self.messages.push(message("user", text));
+        let chat = Chat {
+            messages: self.messages.clone(),
+            tools: Vec::new(),
+            add_generation_prompt: true,
+        };
+        let request = Request {
+            id: format!("run-{}", self.messages.len()),
+            prompt: Prompt::Chat(chat),
+            max_tokens: self.max_tokens,
+            sampling: self.sampling.clone(),
+            ..Request::default()
+        };
+        let started = self.service.generate(request).await;
+        let mut events = started.inspect_err(|_| {
+            self.messages.pop();
+        })?;
+        let mut said = String::new();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            let text = match event {
+                Some(Ok(Event::Started(_))) => continue,
+                Some(Ok(Event::Token(token))) => token.text,
+                Some(Ok(Event::Finished(finish))) => finish.text,
+                Some(Err(error)) => return Err(error.into()),
+                None => break,
+            };
+            print!("{text}");
+            std::io::stdout().flush()?;
+            said.push_str(&text);
+        }
+        println!();
+        self.messages.push(message("assistant", said));
+        Ok(())
+    }
+}
+
+fn message(role: &str, text: String) -> Message {
+    Message { role: role.into(), content: Some(text), ..Message::default() }
+}

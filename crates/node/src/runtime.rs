@@ -1,0 +1,162 @@
+//! A model on a device, its engine on a thread of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use futures::executor::block_on;
+use tinderbox_engine::{DecoderRunner, Engine, Handle, Limits, Options, RunnerError, Service};
+use tinderbox_kernels::{Choice, Format, Selected, select, supports_f16};
+use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
+use tinderbox_protocol::ModelCard;
+
+use crate::pull::Local;
+use crate::settings::{Kv, Settings};
+
+/// Tokens in a KV block.
+const BLOCK: usize = 16;
+/// Largest default context: more is asked for with `--context`.
+const CONTEXT: usize = 8192;
+/// Most bytes the KV cache takes beyond one full context.
+const CACHE_BYTES: usize = 1 << 30;
+/// Rows of one step.
+const ROWS: usize = 512;
+
+/// A loaded decoder and what is known of it.
+pub struct Loaded {
+    /// The model on its device.
+    pub decoder: Decoder,
+    /// What else the checkpoint holds.
+    pub checkpoint: Checkpoint,
+    /// The device and why it was chosen.
+    pub selected: Selected,
+}
+
+/// Decides the CPU twin's threads; the first call counts.
+pub fn use_threads(settings: &Settings) {
+    if let Some(threads) = settings.threads {
+        // A second call (two engines in one process) keeps the first one's threads.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
+    }
+}
+
+/// Reads a model and puts it on the device the settings name.
+///
+/// # Errors
+/// No such device, an unreadable or unsupported checkpoint.
+pub async fn load(settings: &Settings, path: &Path) -> anyhow::Result<Loaded> {
+    let choice: Choice = settings.device.parse()?;
+    let selected = select(choice)?;
+    let checkpoint = Checkpoint::open(path).await?;
+    let config = &checkpoint.config;
+
+    let context = settings.context.map_or(CONTEXT, |n| n as usize).min(config.context);
+    let kv = match settings.kv_type {
+        Kv::F16 => KvType::F16,
+        Kv::F32 => KvType::F32,
+        Kv::Auto => {
+            let embedding = checkpoint.info("token_embd.weight");
+            let exact = embedding.is_some_and(|info| info.format == Format::F32);
+            if exact || !supports_f16(&selected.device) { KvType::F32 } else { KvType::F16 }
+        }
+    };
+    let number = if kv == KvType::F16 { 2 } else { 4 };
+    let token = 2 * config.layers.len() * config.kv_heads * config.head_dim * number;
+    let affordable = (CACHE_BYTES / token.max(1)).max(context);
+    let tokens = (context * usize::from(settings.max_sequences)).min(affordable);
+    let options =
+        LoadOptions { context, block_size: BLOCK, blocks: tokens.div_ceil(BLOCK), kv };
+    let decoder = Decoder::load(&checkpoint, &selected.device, options).await?;
+    Ok(Loaded { decoder, checkpoint, selected })
+}
+
+/// A model that answers, and the thread that runs it.
+pub struct Serving {
+    /// Who answers.
+    pub service: Service,
+    /// The way to stop it.
+    pub handle: Handle,
+    /// The device, for a log line.
+    pub device: String,
+    /// Why that device.
+    pub reason: String,
+    thread: JoinHandle<Result<(), RunnerError>>,
+}
+
+impl Serving {
+    /// Loads the model on a new thread and starts its engine there.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn start(settings: &Settings, local: &Local) -> anyhow::Result<Serving> {
+        use_threads(settings);
+        let (settings, local) = (settings.clone(), local.clone());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
+            let engine = match block_on(load(&settings, &local.path)) {
+                Ok(loaded) => {
+                    let (engine, parts) = assemble(&settings, &local, loaded);
+                    // The receiver waits for exactly this message.
+                    let _ = sender.send(Ok(parts));
+                    engine
+                }
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return Ok(());
+                }
+            };
+            block_on(engine.run())
+        })?;
+        let received = receiver.recv().context("the engine's thread ended while loading")?;
+        let (service, handle, device, reason) = received?;
+        Ok(Serving { service, handle, device, reason, thread })
+    }
+
+    /// Waits until everything taken in is answered; [`Handle::stop`] or [`Handle::abort`] first.
+    pub fn join(self) {
+        match self.thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the engine failed"),
+            Err(_) => tracing::error!("the engine's thread panicked"),
+        }
+    }
+}
+
+type Parts = (Service, Handle, String, String);
+
+fn assemble(
+    settings: &Settings,
+    local: &Local,
+    loaded: Loaded,
+) -> (Engine<DecoderRunner>, Parts) {
+    let Loaded { decoder, checkpoint, selected } = loaded;
+    let tokenizer = Arc::new(checkpoint.tokenizer);
+    let start = Instant::now();
+    let options = Options {
+        limits: Limits {
+            max_sequences: settings.max_sequences.into(),
+            max_queue: settings.max_queue as usize,
+            ..Limits::default()
+        },
+        clock: Arc::new(move || start.elapsed()),
+        entropy: uuid::Uuid::new_v4().as_u64_pair().0,
+    };
+    let runner = DecoderRunner::new(decoder, ROWS);
+    let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
+    let card = ModelCard {
+        id: local.name.clone(),
+        created: unix_seconds(),
+        context_length: handle.context(),
+        vocab_size: tokenizer.vocab_size(),
+        device: selected.description.clone(),
+    };
+    let service = Service::new(handle.clone(), tokenizer, checkpoint.template, card, Vec::new());
+    (engine, (service, handle, selected.description, selected.reason))
+}
+
+/// The time, in whole seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

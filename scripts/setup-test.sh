@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust: a software Vulkan device, Node, the Python clients, the wasm target.
+# What cannot be installed here is named on a line that starts with "SKIP: ". Does nothing, quickly, when all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() { echo "SKIP: $1"; }
+
+# Installs Debian packages, when this is root on a machine that has apt.
+install() {
+    [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null || return 1
+    echo "installing $*"
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null
+}
+
+has_vulkan() { command -v vulkaninfo >/dev/null && vulkaninfo --summary 2>/dev/null | grep -q deviceName; }
+has_node() { command -v node >/dev/null && (($(node --version | sed 's/^v\([0-9]*\).*/\1/') >= 20)); }
+
+has_vulkan || install mesa-vulkan-drivers libvulkan1 vulkan-tools || true
+has_vulkan || skip "no Vulkan device, so no GPU test (packages mesa-vulkan-drivers libvulkan1 vulkan-tools)"
+has_node || install nodejs npm || true
+has_node || skip "no Node 20 or newer, so no wasm test"
+command -v curl >/dev/null || install curl || skip "no curl, so no client test"
+
+venv=.cache/venv-clients
+requirements=tests/clients/requirements.txt
+if ! cmp -s "$requirements" "$venv/requirements.txt"; then
+    rm -rf "$venv"
+    { python3 -m venv "$venv" >/dev/null || { install python3-venv && python3 -m venv "$venv"; }; } &&
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements" &&
+        cp "$requirements" "$venv/requirements.txt" ||
+        skip "no Python clients, so no client test (python3 with venv, and the packages of $requirements)"
+fi
+
+scripts/setup-wasm.sh || skip "no wasm target, so no wasm test"

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Makes `cargo build --target wasm32-unknown-unknown` work, and installs the wasm-bindgen tool that the wasm test needs.
+# Asks rustup first. Where rustup cannot download, builds the standard library from Debian's package of its sources.
+# Does nothing, quickly, when all is there. Exit status 1: not possible here, and why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=wasm32-unknown-unknown
+version=$(rustc --version | cut -d' ' -f2)
+sysroot=$(rustc --print sysroot)
+libdir=$sysroot/lib/rustlib/$target/lib
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# True when a program that uses std compiles for the target.
+std_works() {
+    echo 'pub fn main() { println!("{:?}", std::env::args().collect::<Vec<_>>()) }' >"$work/probe.rs"
+    rustc --target "$target" --emit metadata -o "$work/probe.rmeta" "$work/probe.rs" 2>/dev/null
+}
+
+# Debian's own mirror as this machine's apt knows it.
+debian_mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" {print $2; exit}'
+}
+
+# Fetches rust-src in exactly the compiler's version through an apt state of its own (so root is not needed and the
+# machine's sources stay as they are; apt checks the signatures), and unpacks it to $work/rust-src.
+fetch_sources() {
+    local mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite
+    mirror=$(debian_mirror)
+    [[ -n $mirror && -r $keyring ]] || return 1
+    mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial"
+    for suite in stable stable-backports oldstable-backports testing unstable; do
+        echo "deb [signed-by=$keyring] $mirror $suite main"
+    done >"$work/apt/sources.list"
+    local options=(-o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/apt/lists"
+        -o "Dir::Cache=$work/apt" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Languages=none -qq)
+    # A mirror that lacks one suite still serves the others.
+    apt-get "${options[@]}" update 2>/dev/null || true
+    local package
+    package=$(apt-cache "${options[@]}" madison rust-src | awk -v v="$version" 'index($3, v "+") == 1 || index($3, v "~") == 1 {print $3; exit}')
+    [[ -n $package ]] || return 1
+    (cd "$work" && apt-get "${options[@]}" download "rust-src=$package") || return 1
+    dpkg -x "$work"/rust-src_*.deb "$work/rust-src"
+}
+
+# Builds std from those sources once and lays its rlibs where a plain --target finds them.
+build_std() {
+    local src=$sysroot/lib/rustlib/src/rust
+    mkdir -p "$src"
+    rm -rf "$src/library"
+    cp -rL "$work/rust-src/usr/src/rustc-$version/library" "$src/library"
+    mkdir -p "$work/std/src"
+    echo '#![no_std]' >"$work/std/src/lib.rs"
+    printf '[package]\nname = "std-for-wasm"\nedition = "2024"\n[profile.release]\nopt-level = 3\n[workspace]\n' >"$work/std/Cargo.toml"
+    (cd "$work/std" && env -u RUSTFLAGS RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/std/target" \
+        cargo build --release --target "$target" -Zbuild-std=std,panic_abort)
+    mkdir -p "$libdir"
+    find "$work/std/target/$target/release/deps" -name '*.rlib' ! -name 'libstd_for_wasm*' -exec cp {} "$libdir" \;
+}
+
+if ! std_works; then
+    echo "$target: asking rustup"
+    timeout 300 rustup target add "$target" || echo "$target: rustup cannot; trying the sources that Debian ships"
+fi
+if ! std_works && command -v apt-get dpkg >/dev/null && fetch_sources; then
+    build_std
+fi
+if ! std_works; then
+    echo "$target: no standard library for rustc $version. Run 'rustup target add $target' where it can download," \
+        "or install the rust-src of the same version and run this again." >&2
+    exit 1
+fi
+
+# The tool must have the version of the library in Cargo.lock.
+wanted=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"$/\1/p')
+tool=.cache/tools/bin/wasm-bindgen
+if [[ $("$tool" --version 2>/dev/null) != "wasm-bindgen $wanted" ]]; then
+    echo "wasm-bindgen $wanted: building the tool (a few minutes, once)"
+    install=(cargo install wasm-bindgen-cli --version "$wanted" --quiet --root .cache/tools)
+    # A mirror may lag behind the newest crates that the tool's own lock file names.
+    "${install[@]}" --locked || "${install[@]}"
+fi
+echo "wasm: rustc $version and wasm-bindgen $wanted are ready"

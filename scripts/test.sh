@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs all of them. The last line is the sum: N passed, N failed, N skipped.
+# Exit status 1 when something failed, and, where CI=true, when something was skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+model=smollm2-135m-instruct
+logs=${CARGO_TARGET_DIR:-target}/test-logs
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+
+# Reads what cargo, pytest and our own scripts say of their tests. A Rust test that cannot run here passes and prints a
+# line with SKIP; it counts as skipped.
+count() {
+    awk '
+        /^---- .* stdout ----$/ { inside = 1; counted = 0 }
+        /^SKIP: / && !(inside && counted) { skipped++; passed -= inside; counted = inside }
+        /^test result: |^[0-9]+ (passed|failed|skipped|error)/ {
+            inside = 0
+            for (i = 2; i <= NF; i++) {
+                if ($i ~ /^passed/) passed += $(i - 1)
+                if ($i ~ /^(failed|errors?)[;,]?$/) failed += $(i - 1)
+                if ($i ~ /^(skipped|ignored)/) skipped += $(i - 1)
+            }
+        }
+        END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+}
+
+# Runs one command under a name, shows how long it took, and adds up its tests.
+stage() {
+    local name=$1 start=$SECONDS status=0 p f s
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee "$logs/$name.log" || status=$?
+    read -r p f s < <(count "$logs/$name.log")
+    ((status == 0 || f > 0)) || f=1
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    echo "== $name: $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
+    return "$status"
+}
+
+finish() {
+    grep -hs '^SKIP: ' "$logs"/*.log | sort -u || true
+    echo "$passed passed, $failed failed, $skipped skipped"
+    ((failed == 0)) || exit 1
+    [[ ${CI:-} != true ]] || ((skipped == 0)) || exit 1
+    exit 0
+}
+
+# The binary and every test with one set of features, so that burn is compiled once.
+build() {
+    cargo build --release --workspace --bins
+    cargo test --release --workspace --no-run
+}
+
+# Prints where the model lies.
+pull() {
+    target/release/tinderbox pull "$model" || echo "SKIP: $model could not be fetched, so no test on a real model"
+}
+
+rm -f "$logs"/*.log
+stage setup scripts/setup-test.sh || finish
+stage build build || finish
+stage pull pull || true
+file=$(tail -n 1 "$logs/pull.log")
+if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
+
+stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
+if [[ -f $file ]]; then
+    if [[ -x .cache/tools/bin/wasm-bindgen ]]; then stage wasm scripts/test-wasm.sh "$file" || true; fi
+    if [[ -x .cache/venv-clients/bin/pytest ]]; then
+        stage clients scripts/with-server.sh "$model" \
+            .cache/venv-clients/bin/pytest -q -p no:cacheprovider tests/clients || true
+    fi
+fi
+finish
