@@ -56,9 +56,11 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = match error.path().iter().next() {
-            Some(_) => error.path().to_string(),
-            None => "body".into(),
+        // `.` is the whole body, `?` a place the parser could not name.
+        let path = error.path().to_string();
+        let field = match path.trim_end_matches(['.', '?']) {
+            "" => "body".into(),
+            field => field.to_owned(),
         };
         let reason = error.into_inner().to_string();
         Error::Invalid { field, reason }

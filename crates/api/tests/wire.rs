@@ -24,8 +24,9 @@ async fn every_case_gives_the_bytes_of_its_snapshot() {
     for path in cases {
         let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let answer = exchange(&case).await;
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!(name, exchange(&case).await);
+            insta::assert_snapshot!(name, answer);
         });
     }
 }

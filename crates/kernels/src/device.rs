@@ -37,7 +37,10 @@ const CHOICES: [(Choice, &str); 7] = [
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = CHOICES.iter().find(|(choice, _)| choice == self).map_or("", |(_, name)| name);
+        let name = CHOICES
+            .iter()
+            .find(|(choice, _)| choice == self)
+            .map_or("", |(_, name)| name);
         f.write_str(name)
     }
 }
@@ -46,8 +49,12 @@ impl FromStr for Choice {
     type Err = DeviceError;
 
     fn from_str(text: &str) -> Result<Self, DeviceError> {
-        let found = CHOICES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text.trim()));
-        found.map(|(choice, _)| *choice).ok_or_else(|| DeviceError::Unknown(text.to_owned()))
+        let found = CHOICES
+            .iter()
+            .find(|(_, name)| name.eq_ignore_ascii_case(text.trim()));
+        found
+            .map(|(choice, _)| *choice)
+            .ok_or_else(|| DeviceError::Unknown(text.to_owned()))
     }
 }
 
@@ -58,7 +65,9 @@ pub enum DeviceError {
     #[error("no device is called {0:?} (choose auto, cpu, gpu, vulkan, metal, dx12 or webgpu)")]
     Unknown(String),
     /// The machine has no such adapter.
-    #[error("no adapter for device {choice} (adapters found: {found}); use --device cpu, or install a driver")]
+    #[error(
+        "no adapter for device {choice} (adapters found: {found}); use --device cpu, or install a driver"
+    )]
     Missing {
         /// What was asked for.
         choice: Choice,
@@ -137,7 +146,11 @@ pub struct Adapter {
 
 impl fmt::Display for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
+        write!(
+            f,
+            "{} ({}, {}, {})",
+            self.name, self.kind, self.backend, self.driver
+        )
     }
 }
 
@@ -187,15 +200,22 @@ pub fn select(choice: Choice) -> Result<Selected, DeviceError> {
         None if choice == Choice::Auto && adapters.is_empty() => Ok(cpu("no GPU was found")),
         None if choice == Choice::Auto => {
             let names = list(&adapters);
-            Ok(cpu(format!("no real GPU was found, and the CPU is faster than {names}")))
+            Ok(cpu(format!(
+                "no real GPU was found, and the CPU is faster than {names}"
+            )))
         }
-        None if choice == Choice::Webgpu => {
-            Err(DeviceError::Unsupported { choice, reason: "WebGPU is the browser's; use gpu" })
-        }
-        None if cfg!(not(feature = "gpu")) => {
-            Err(DeviceError::Unsupported { choice, reason: "it was built without the feature `gpu`" })
-        }
-        None => Err(DeviceError::Missing { choice, found: list(&adapters) }),
+        None if choice == Choice::Webgpu => Err(DeviceError::Unsupported {
+            choice,
+            reason: "WebGPU is the browser's; use gpu",
+        }),
+        None if cfg!(not(feature = "gpu")) => Err(DeviceError::Unsupported {
+            choice,
+            reason: "it was built without the feature `gpu`",
+        }),
+        None => Err(DeviceError::Missing {
+            choice,
+            found: list(&adapters),
+        }),
     }
 }
 
@@ -214,134 +234,15 @@ fn list(adapters: &[Adapter]) -> String {
     if adapters.is_empty() {
         return "none".to_owned();
     }
-    adapters.iter().map(Adapter::to_string).collect::<Vec<_>>().join(", ")
+    adapters
+        .iter()
+        .map(Adapter::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
-mod gpu {
-    use burn::backend::DispatchDevice;
-    use burn::cubecl::future::block_on;
-    use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, wgpu};
-    use burn::tensor::{Device, DeviceKind};
-
-    use super::{Adapter, Choice, DeviceError, Kind, Selected};
-
-    /// The graphics APIs, best first, with cubecl's name for each.
-    const APIS: [(wgpu::Backend, WgpuBackend, &str); 3] = [
-        (wgpu::Backend::Vulkan, WgpuBackend::Vulkan, "vulkan"),
-        (wgpu::Backend::Metal, WgpuBackend::Metal, "metal"),
-        (wgpu::Backend::Dx12, WgpuBackend::Dx12, "dx12"),
-    ];
-
-    /// Launches a submit: more than a token takes, so that a token is one submit. CubeCL's own
-    /// default of 32 would cut a layer in two.
-    const TASKS_MAX: usize = 2048;
-
-    pub fn adapters() -> Vec<Adapter> {
-        let mut found: Vec<Adapter> = APIS.iter().flat_map(|&(api, _, name)| on(api, name)).collect();
-        // Stable: within a kind the order of the APIs and of the driver stays.
-        found.sort_by_key(|adapter| adapter.kind);
-        found
-    }
-
-    fn on(api: wgpu::Backend, backend: &'static str) -> Vec<Adapter> {
-        let descriptor = wgpu::InstanceDescriptor {
-            backends: api.into(),
-            ..wgpu::InstanceDescriptor::new_without_display_handle()
-        };
-        let instance = wgpu::Instance::new(descriptor);
-        let mut seen = Vec::new();
-        let list = block_on(instance.enumerate_adapters(api.into()));
-        list.iter().map(|adapter| describe(adapter, backend, &mut seen)).collect()
-    }
-
-    fn describe(adapter: &wgpu::Adapter, backend: &'static str, seen: &mut Vec<Kind>) -> Adapter {
-        let (info, limits, has) = (adapter.get_info(), adapter.limits(), adapter.features());
-        let kind = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
-            wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
-            wgpu::DeviceType::VirtualGpu => Kind::Virtual,
-            wgpu::DeviceType::Cpu => Kind::Cpu,
-            wgpu::DeviceType::Other => Kind::Other,
-        };
-        // CubeCL names an adapter by its place among those of its kind.
-        let index = seen.iter().filter(|other| **other == kind).count();
-        seen.push(kind);
-        let features = [
-            (wgpu::Features::SHADER_F16, "f16"),
-            (wgpu::Features::SUBGROUP, "subgroups"),
-            (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
-        ];
-        Adapter {
-            name: info.name,
-            backend,
-            kind,
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            features: features.iter().filter(|(f, _)| has.contains(*f)).map(|(_, name)| *name).collect(),
-            binding_bytes: limits.max_storage_buffer_binding_size,
-            bindings: limits.max_storage_buffers_per_shader_stage,
-            workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            workgroup_units: limits.max_compute_invocations_per_workgroup,
-            index,
-        }
-    }
-
-    pub fn start(adapter: &Adapter, choice: Choice) -> Result<Selected, DeviceError> {
-        let kind = match adapter.kind {
-            Kind::Discrete => DeviceKind::DiscreteGpu(adapter.index),
-            Kind::Integrated => DeviceKind::IntegratedGpu(adapter.index),
-            Kind::Virtual => DeviceKind::VirtualGpu(adapter.index),
-            Kind::Cpu => DeviceKind::Cpu,
-            Kind::Other => DeviceKind::DefaultDevice,
-        };
-        let api = APIS.iter().find(|(_, _, name)| *name == adapter.backend);
-        let api = api.map_or(WgpuBackend::Auto, |(_, api, _)| *api);
-        let options = Device::wgpu_options().device_kind(kind.clone()).graphics_api(api);
-        let device = match options.tasks_max(TASKS_MAX).init() {
-            Ok(device) => device,
-            // Started before in this process: the same selector names the running device.
-            Err(WgpuInitError::Registration { .. }) => running(kind, api),
-            Err(error) => {
-                let (adapter, reason) = (adapter.to_string(), error.to_string());
-                return Err(DeviceError::Start { adapter, reason });
-            }
-        };
-        let software = adapter.kind == Kind::Cpu;
-        let reason = match (software, choice) {
-            (true, _) => format!(
-                "WARNING: asked for by --device {choice}, but this is a SOFTWARE GPU: it computes on the CPU and is slower than --device cpu"
-            ),
-            (false, Choice::Auto) => format!("the best GPU found is a {}", adapter.kind),
-            (false, _) => format!("asked for by --device {choice}"),
-        };
-        Ok(Selected { device, description: adapter.to_string(), reason, software })
-    }
-
-    fn running(kind: DeviceKind, api: WgpuBackend) -> Device {
-        use burn::backend::{WgpuDevice, WgpuDeviceKind};
-        let kind = match kind {
-            DeviceKind::DiscreteGpu(index) => WgpuDeviceKind::DiscreteGpu(index),
-            DeviceKind::IntegratedGpu(index) => WgpuDeviceKind::IntegratedGpu(index),
-            DeviceKind::VirtualGpu(index) => WgpuDeviceKind::VirtualGpu(index),
-            DeviceKind::Cpu => WgpuDeviceKind::Cpu,
-            DeviceKind::Existing(id) => WgpuDeviceKind::Existing(id),
-            DeviceKind::DefaultDevice => WgpuDeviceKind::DefaultDevice,
-        };
-        Device::from(WgpuDevice::new(kind).on(api))
-    }
-
-    pub fn supports_f16(device: &Device) -> bool {
-        use burn::cubecl::features::TypeUsage;
-        use burn::cubecl::ir::{ElemType, FloatKind};
-        match device.as_dispatch() {
-            DispatchDevice::Cube(cube) => {
-                let usage = cube.client().properties().type_usage(ElemType::Float(FloatKind::F16));
-                usage.is_superset(TypeUsage::Buffer | TypeUsage::Conversion)
-            }
-            _ => false,
-        }
-    }
-}
+mod gpu;
 
 #[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
 mod gpu {
@@ -354,7 +255,10 @@ mod gpu {
     }
 
     pub fn start(_: &Adapter, choice: Choice) -> Result<Selected, DeviceError> {
-        Err(DeviceError::Unsupported { choice, reason: "GPUs start asynchronously here" })
+        Err(DeviceError::Unsupported {
+            choice,
+            reason: "GPUs start asynchronously here",
+        })
     }
 
     pub fn supports_f16(_: &Device) -> bool {
@@ -385,7 +289,10 @@ mod tests {
     fn auto_never_picks_a_software_gpu() {
         let software = adapter("llvmpipe", "vulkan", Kind::Cpu);
         assert_eq!(pick(Choice::Auto, std::slice::from_ref(&software)), None);
-        assert_eq!(pick(Choice::Gpu, std::slice::from_ref(&software)), Some(&software));
+        assert_eq!(
+            pick(Choice::Gpu, std::slice::from_ref(&software)),
+            Some(&software)
+        );
         assert_eq!(pick(Choice::Metal, &[software]), None);
     }
 
@@ -403,13 +310,19 @@ mod tests {
             assert_eq!(choice.to_string(), name);
         }
         let error = "cuda".parse::<Choice>().unwrap_err().to_string();
-        assert!(error.contains("cuda") && error.contains("vulkan"), "{error}");
+        assert!(
+            error.contains("cuda") && error.contains("vulkan"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_cpu_is_always_there() {
         let selected = select(Choice::Cpu).unwrap();
         assert!(crate::on_cpu(&selected.device) && !selected.software);
-        assert!(matches!(select(Choice::Webgpu), Err(DeviceError::Unsupported { .. })));
+        assert!(matches!(
+            select(Choice::Webgpu),
+            Err(DeviceError::Unsupported { .. })
+        ));
     }
 }

@@ -45,14 +45,30 @@ impl Matrix {
     /// # Errors
     /// Where bytes and shape do not match.
     pub fn new(layout: Layout, bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
-        let Layout { format, rows, columns } = layout;
-        let row = format.row_bytes(columns).ok_or(MatrixError::Block { format, columns })?;
+        let Layout {
+            format,
+            rows,
+            columns,
+        } = layout;
+        let row = format
+            .row_bytes(columns)
+            .ok_or(MatrixError::Block { format, columns })?;
         let expected = row.saturating_mul(rows);
         if bytes.len() != expected {
             let found = bytes.len();
-            return Err(MatrixError::Length { format, rows, columns, expected, found });
+            return Err(MatrixError::Length {
+                format,
+                rows,
+                columns,
+                expected,
+                found,
+            });
         }
-        let mut bytes = if on_cpu(device) { bytes } else { pad_blocks(format, bytes) };
+        let mut bytes = if on_cpu(device) {
+            bytes
+        } else {
+            pad_blocks(format, bytes)
+        };
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let words = bytes.len() / 4;
         let data = TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32);
@@ -72,7 +88,10 @@ impl Matrix {
 
     /// Rows of the table times `scale`: [`Kernels::embed`]. `ids` below `rows`.
     pub fn embed(&self, ids: &Tensor<1, Int>, scale: f32) -> Tensor<2> {
-        let (table, ids) = (self.words.clone().into_dispatch(), ids.clone().into_dispatch());
+        let (table, ids) = (
+            self.words.clone().into_dispatch(),
+            ids.clone().into_dispatch(),
+        );
         Tensor::from_dispatch(Dispatch::embed(table, ids, self.layout, scale))
     }
 
@@ -80,9 +99,20 @@ impl Matrix {
     ///
     /// # Panics
     /// Where the shapes do not fit.
-    pub fn linear(&self, out: Tensor<2>, x: &Tensor<2>, with: &With, first: usize, accumulate: bool) -> Tensor<2> {
+    pub fn linear(
+        &self,
+        out: Tensor<2>,
+        x: &Tensor<2>,
+        with: &With,
+        first: usize,
+        accumulate: bool,
+    ) -> Tensor<2> {
         let Layout { rows, columns, .. } = self.layout;
-        let wide = if matches!(with.input, Input::Gated(_)) { 2 * columns } else { columns };
+        let wide = if matches!(with.input, Input::Gated(_)) {
+            2 * columns
+        } else {
+            columns
+        };
         let (out_dims, x_dims) = (out.dims(), x.dims());
         assert!(
             x_dims == [out_dims[0], wide] && first + rows <= out_dims[1],
@@ -168,7 +198,10 @@ pub fn on_cpu(device: &Device) -> bool {
 /// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
 /// they begin with (so that the quants behind it are aligned), or at the end of a `Q6_K` block.
 pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> Vec<u8> {
-    let (from, to) = (format.block_bytes(), format.block_bytes().next_multiple_of(4));
+    let (from, to) = (
+        format.block_bytes(),
+        format.block_bytes().next_multiple_of(4),
+    );
     if from == to || format.block() == 1 {
         return bytes;
     }

@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 
-use crate::ops::{Activation, AttentionSpec, Input, Layout, LinearSpec, Norm, RopeSpec};
 use crate::Format;
+use crate::ops::{Activation, AttentionSpec, Input, Layout, LinearSpec, Norm, RopeSpec};
 
 /// The weights of one row (or any whole number of blocks) as `f32`.
 ///
@@ -55,9 +55,9 @@ fn dequantize_block(format: Format, block: &[u8], out: &mut Vec<f32>) {
         }
         Format::Q5_0 => {
             let d = half_at(block, 0);
-            out.extend((0..32).map(|i| {
-                d * (f32::from(nibble(&block[6..], i) | high(2, i)) - 16.0)
-            }));
+            out.extend(
+                (0..32).map(|i| d * (f32::from(nibble(&block[6..], i) | high(2, i)) - 16.0)),
+            );
         }
         Format::Q5_1 => {
             let (d, m) = (half_at(block, 0), half_at(block, 2));
@@ -99,9 +99,7 @@ fn dequantize_block(format: Format, block: &[u8], out: &mut Vec<f32>) {
 pub fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::Gelu => {
-            0.5 * x * (1.0 + (0.797_884_6 * (x + 0.044_715 * x * x * x)).tanh())
-        }
+        Activation::Gelu => 0.5 * x * (1.0 + (0.797_884_6 * (x + 0.044_715 * x * x * x)).tanh()),
     }
 }
 
@@ -131,7 +129,10 @@ fn prepare(input: Input, x: &[f32], gains: &[f32]) -> Vec<f32> {
         Input::Act(act) => x.iter().map(|&v| activate(act, v)).collect(),
         Input::Gated(act) => {
             let (gate, up) = x.split_at(x.len() / 2);
-            gate.iter().zip(up).map(|(&g, u)| activate(act, g) * u).collect()
+            gate.iter()
+                .zip(up)
+                .map(|(&g, u)| activate(act, g) * u)
+                .collect()
         }
     }
 }
@@ -186,7 +187,11 @@ pub fn rope(
                 head.copy_from_slice(&normalize(Norm::Rms { eps }, head, gain));
             }
             for (i, frequency) in frequencies[..spec.pairs].iter().enumerate() {
-                let (a, b) = if spec.interleaved { (2 * i, 2 * i + 1) } else { (i, i + spec.pairs) };
+                let (a, b) = if spec.interleaved {
+                    (2 * i, 2 * i + 1)
+                } else {
+                    (i, i + spec.pairs)
+                };
                 let (sin, cos) = (position * frequency).sin_cos();
                 let (x, y) = (head[a], head[b]);
                 head[a] = (x * cos - y * sin) * spec.magnitude;
@@ -211,7 +216,10 @@ pub fn attention(
     let (keys, values) = cache.split_at(cache.len() / 2);
     let mut out = Vec::new();
     for (qkv, row) in qkv.chunks(spec.heads * dim + 2 * kv).zip(rows.chunks(3)) {
-        let (position, table) = (row[0] as usize, &tables[row[2] as usize * blocks..][..blocks]);
+        let (position, table) = (
+            row[0] as usize,
+            &tables[row[2] as usize * blocks..][..blocks],
+        );
         let start = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
         for h in 0..spec.heads {
             let query = &qkv[h * dim..][..dim];

@@ -41,7 +41,11 @@ impl Random {
 /// # Panics
 /// Where the columns are no whole number of blocks.
 pub fn matrix(layout: Layout, random: &mut Random) -> Vec<u8> {
-    let Layout { format, rows, columns } = layout;
+    let Layout {
+        format,
+        rows,
+        columns,
+    } = layout;
     let row = format.row_bytes(columns).expect("whole blocks");
     let mut bytes = Vec::with_capacity(rows * row);
     for _ in 0..rows * columns / format.block() {

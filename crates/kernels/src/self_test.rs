@@ -4,8 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::sample::{Random, matrix};
 use crate::{
-    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With, add_norm,
-    attention, on_cpu, reference, rope,
+    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With,
+    add_norm, attention, on_cpu, reference, rope,
 };
 
 /// What one kernel gave.
@@ -35,11 +35,24 @@ struct Bench<'a> {
 
 /// Runs every kernel once, `linear` in every format, and compares with [`reference`].
 pub async fn self_test(device: &Device) -> Vec<SelfTest> {
-    let mut bench = Bench { device, random: Random(1), results: Vec::new() };
+    let mut bench = Bench {
+        device,
+        random: Random(1),
+        results: Vec::new(),
+    };
     for format in Format::ALL {
-        bench.linear("linear, 1 row", format, 1, Input::Norm(NORM)).await;
+        bench
+            .linear("linear, 1 row", format, 1, Input::Norm(NORM))
+            .await;
     }
-    bench.linear("linear, 33 rows", Format::Q6_K, 33, Input::Gated(Activation::Silu)).await;
+    bench
+        .linear(
+            "linear, 33 rows",
+            Format::Q6_K,
+            33,
+            Input::Gated(Activation::Silu),
+        )
+        .await;
     bench.embed().await;
     bench.rope_and_attention().await;
     bench.add_norm().await;
@@ -66,26 +79,50 @@ impl Bench<'_> {
     ) {
         let rounded = on_cpu(self.device) && format.is_some_and(|format| format.block() > 1);
         let tolerance = if rounded { 0.03 } else { 2e-4 };
-        let (error, detail) = match got.into_data_async().await.map(|data| data.try_to_vec::<f32>()) {
+        let (error, detail) = match got
+            .into_data_async()
+            .await
+            .map(|data| data.try_to_vec::<f32>())
+        {
             Ok(Ok(got)) => worst(&got, want),
             Ok(Err(error)) => (f32::INFINITY, format!("{error:?}")),
             Err(error) => (f32::INFINITY, error.to_string()),
         };
         let passed = error <= tolerance;
         let detail = if passed { String::new() } else { detail };
-        self.results.push(SelfTest { kernel, format, passed, error, detail });
+        self.results.push(SelfTest {
+            kernel,
+            format,
+            passed,
+            error,
+            detail,
+        });
     }
 
     async fn linear(&mut self, kernel: &'static str, format: Format, rows: usize, input: Input) {
-        let layout = Layout { format, rows: 40, columns: 512 };
-        let wide = if matches!(input, Input::Gated(_)) { 2 * layout.columns } else { layout.columns };
+        let layout = Layout {
+            format,
+            rows: 40,
+            columns: 512,
+        };
+        let wide = if matches!(input, Input::Gated(_)) {
+            2 * layout.columns
+        } else {
+            layout.columns
+        };
         let bytes = matrix(layout, &mut self.random);
         let x = self.random.vector(rows * wide);
         let gains = self.random.vector(layout.columns);
         let bias = self.random.vector(layout.rows);
         let mut want = self.random.vector(rows * layout.rows);
         let out = self.tensor(&want, [rows, layout.rows]);
-        let spec = LinearSpec { layout, input, first: 0, accumulate: true, bias: true };
+        let spec = LinearSpec {
+            layout,
+            input,
+            first: 0,
+            accumulate: true,
+            bias: true,
+        };
         reference::linear(&mut want, layout.rows, &x, &bytes, &gains, &bias, spec);
 
         let matrix = Matrix::new(layout, bytes, self.device).expect("a sample is whole");
@@ -99,7 +136,11 @@ impl Bench<'_> {
     }
 
     async fn embed(&mut self) {
-        let layout = Layout { format: Format::Q4_K, rows: 9, columns: 256 };
+        let layout = Layout {
+            format: Format::Q4_K,
+            rows: 9,
+            columns: 256,
+        };
         let bytes = matrix(layout, &mut self.random);
         let ids = [8, 0, 3];
         let want = reference::embed(&bytes, &ids, layout, 2.0);
@@ -125,7 +166,9 @@ impl Bench<'_> {
         let mut cache = self.random.vector(2 * 64 * kv);
         let rows = [19, 3, 0, 17, 33, 1];
         let tables = [1, 0, 3, 2];
-        let frequencies: Vec<f32> = (0..DIM / 2).map(|i| 1e4f32.powf(-2.0 * i as f32 / DIM as f32)).collect();
+        let frequencies: Vec<f32> = (0..DIM / 2)
+            .map(|i| 1e4f32.powf(-2.0 * i as f32 / DIM as f32))
+            .collect();
         let gains = self.random.vector(2 * DIM);
         let (device_qkv, device_cache) = rope(
             self.tensor(&qkv, [2, width]),
@@ -136,8 +179,10 @@ impl Bench<'_> {
             spec,
         );
         reference::rope(&mut qkv, &mut cache, &rows, &frequencies, &gains, spec);
-        self.judge("rope, queries", None, device_qkv.clone(), &qkv).await;
-        self.judge("rope, cache", None, device_cache.clone(), &cache).await;
+        self.judge("rope, queries", None, device_qkv.clone(), &qkv)
+            .await;
+        self.judge("rope, cache", None, device_cache.clone(), &cache)
+            .await;
 
         let spec = AttentionSpec {
             heads,
@@ -167,14 +212,26 @@ impl Bench<'_> {
 /// The largest deviation as a share of the largest value, and where it is.
 fn worst(got: &[f32], want: &[f32]) -> (f32, String) {
     if got.len() != want.len() {
-        return (f32::INFINITY, format!("{} elements in place of {}", got.len(), want.len()));
+        return (
+            f32::INFINITY,
+            format!("{} elements in place of {}", got.len(), want.len()),
+        );
     }
-    let size = want.iter().fold(f32::MIN_POSITIVE, |size, v| size.max(v.abs()));
+    let size = want
+        .iter()
+        .fold(f32::MIN_POSITIVE, |size, v| size.max(v.abs()));
     let mut worst = (0.0, String::new());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want).abs() / size;
         if error > worst.0 || !error.is_finite() {
-            worst = (if error.is_finite() { error } else { f32::INFINITY }, format!("element {i}: {got} in place of {want}"));
+            worst = (
+                if error.is_finite() {
+                    error
+                } else {
+                    f32::INFINITY
+                },
+                format!("element {i}: {got} in place of {want}"),
+            );
         }
     }
     worst
@@ -186,7 +243,11 @@ fn worst(got: &[f32], want: &[f32]) -> (f32, String) {
 /// a read of 256 MiB by all threads. About half a second.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn copy_bandwidth(device: &Device) -> f64 {
-    if on_cpu(device) { read_bandwidth() } else { stream_bandwidth(device).await }
+    if on_cpu(device) {
+        read_bandwidth()
+    } else {
+        stream_bandwidth(device).await
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tinderbox_kernels::sample::{Random, matrix};
 use tinderbox_kernels::{
-    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With, add_norm,
-    attention, reference, rope, select, self_test, supports_f16,
+    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec,
+    With, add_norm, attention, reference, rope, select, self_test, supports_f16,
 };
 
 /// The adapter's device, started once; `None` with a note where there is none.
@@ -32,7 +32,10 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) ->
 }
 
 fn ints<const D: usize>(values: &[i32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::I32))
+    Tensor::from_data(
+        TensorData::new(values.to_vec(), shape),
+        (device, DType::I32),
+    )
 }
 
 fn assert_close<const D: usize>(got: Tensor<D>, want: &[f32], tolerance: f32, what: &str) {
@@ -41,7 +44,10 @@ fn assert_close<const D: usize>(got: Tensor<D>, want: &[f32], tolerance: f32, wh
     let size = want.iter().fold(1e-3f32, |size, v| size.max(v.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want).abs() / size;
-        assert!(error <= tolerance, "{what}: element {i} is {got}, the reference says {want}");
+        assert!(
+            error <= tolerance,
+            "{what}: element {i} is {got}, the reference says {want}"
+        );
     }
 }
 
@@ -60,13 +66,28 @@ fn inputs() -> [Input; 7] {
     ]
 }
 
-fn check_linear(device: &Device, layout: Layout, rows: usize, input: Input, flags: usize, random: &mut Random) {
+fn check_linear(
+    device: &Device,
+    layout: Layout,
+    rows: usize,
+    input: Input,
+    flags: usize,
+    random: &mut Random,
+) {
     let (accumulate, bias, first) = (flags & 1 != 0, flags & 2 != 0, flags & 4);
     let gated = matches!(input, Input::Gated(_));
-    let wide = if gated { 2 * layout.columns } else { layout.columns };
+    let wide = if gated {
+        2 * layout.columns
+    } else {
+        layout.columns
+    };
     let width = first + layout.rows + 3 * first;
     let bytes = matrix(layout, random);
-    let x: Vec<f32> = random.vector(rows * wide).iter().map(|v| v * 2.0 + 0.3).collect();
+    let x: Vec<f32> = random
+        .vector(rows * wide)
+        .iter()
+        .map(|v| v * 2.0 + 0.3)
+        .collect();
     let gains = random.vector(2 * layout.columns);
     let added = random.vector(layout.rows);
     let mut want = random.vector(rows * width);
@@ -75,12 +96,28 @@ fn check_linear(device: &Device, layout: Layout, rows: usize, input: Input, flag
     let with = With {
         input,
         gains: tensor(&gains, [2, layout.columns], device),
-        bias: if bias { tensor(&added, [layout.rows], device) } else { tensor(&[9.0; 2], [2], device) },
+        bias: if bias {
+            tensor(&added, [layout.rows], device)
+        } else {
+            tensor(&[9.0; 2], [2], device)
+        },
     };
-    let spec = LinearSpec { layout, input, first, accumulate, bias };
+    let spec = LinearSpec {
+        layout,
+        input,
+        first,
+        accumulate,
+        bias,
+    };
     reference::linear(&mut want, width, &x, &bytes, &gains, &added, spec);
     let matrix = Matrix::new(layout, bytes, device).expect("a sample is whole");
-    let out = matrix.linear(out, &tensor(&x, [rows, wide], device), &with, first, accumulate);
+    let out = matrix.linear(
+        out,
+        &tensor(&x, [rows, wide], device),
+        &with,
+        first,
+        accumulate,
+    );
     assert_close(out, &want, 2e-4, &format!("{rows} rows, {spec:?}"));
 }
 
@@ -96,7 +133,11 @@ fn linear_is_the_reference_in_every_format() {
                 32 => [32, 96, 576, 160][j],
                 _ => [256, 768, 512, 256][j],
             };
-            let layout = Layout { format, rows: 1 + random.below(150), columns };
+            let layout = Layout {
+                format,
+                rows: 1 + random.below(150),
+                columns,
+            };
             let input = inputs()[(i + j) % 7];
             check_linear(&device, layout, rows, input, i + j, &mut random);
         }
@@ -109,8 +150,19 @@ fn linear_is_the_reference_for_every_input_and_flag() {
     let mut random = Random(12);
     for (i, input) in inputs().into_iter().enumerate() {
         for flags in [i % 8, 7 - i % 8] {
-            let layout = Layout { format: Format::Q8_0, rows: 65, columns: 96 };
-            check_linear(&device, layout, ROWS[(i + flags) % 4], input, flags, &mut random);
+            let layout = Layout {
+                format: Format::Q8_0,
+                rows: 65,
+                columns: 96,
+            };
+            check_linear(
+                &device,
+                layout,
+                ROWS[(i + flags) % 4],
+                input,
+                flags,
+                &mut random,
+            );
         }
     }
 }
@@ -119,15 +171,30 @@ fn linear_is_the_reference_for_every_input_and_flag() {
 fn a_vocabulary_of_rows_is_the_reference() {
     let Some(device) = device() else { return };
     let mut random = Random(13);
-    let layout = Layout { format: Format::Q6_K, rows: 4099, columns: 256 };
-    check_linear(&device, layout, 1, Input::Norm(Norm::Rms { eps: 1e-6 }), 0, &mut random);
+    let layout = Layout {
+        format: Format::Q6_K,
+        rows: 4099,
+        columns: 256,
+    };
+    check_linear(
+        &device,
+        layout,
+        1,
+        Input::Norm(Norm::Rms { eps: 1e-6 }),
+        0,
+        &mut random,
+    );
 }
 
 #[test]
 fn a_row_of_a_batch_is_the_row_alone() {
     let Some(device) = device() else { return };
     let mut random = Random(14);
-    let layout = Layout { format: Format::Q4_1, rows: 96, columns: 192 };
+    let layout = Layout {
+        format: Format::Q4_1,
+        rows: 96,
+        columns: 192,
+    };
     let matrix = Matrix::new(layout, matrix(layout, &mut random), &device).expect("whole");
     let x = random.vector(8 * 192);
     let with = With {
@@ -142,7 +209,11 @@ fn a_row_of_a_batch_is_the_row_alone() {
     };
     let together = run(&x, 8);
     for row in 0..8 {
-        assert_eq!(run(&x[row * 192..][..192], 1), together[row * 96..][..96], "row {row}");
+        assert_eq!(
+            run(&x[row * 192..][..192], 1),
+            together[row * 96..][..96],
+            "row {row}"
+        );
     }
 }
 
@@ -152,7 +223,11 @@ fn embed_is_the_reference_in_every_format() {
     let mut random = Random(15);
     for format in Format::ALL {
         let columns = if format.block() == 1 { 77 } else { 512 };
-        let layout = Layout { format, rows: 31, columns };
+        let layout = Layout {
+            format,
+            rows: 31,
+            columns,
+        };
         let bytes = matrix(layout, &mut random);
         for count in ROWS {
             let ids: Vec<i32> = (0..count).map(|_| random.below(31) as i32).collect();
@@ -182,11 +257,20 @@ impl Batch {
         let mut rows = Vec::new();
         // Each row a place of its own, or two would write one slot.
         for i in 0..count {
-            let (sequence, position) = (i % sequences, (i / sequences * 13 + random.below(13)) % (blocks * block));
-            let slot = tables[sequence * blocks + position / block] as usize * block + position % block;
+            let (sequence, position) = (
+                i % sequences,
+                (i / sequences * 13 + random.below(13)) % (blocks * block),
+            );
+            let slot =
+                tables[sequence * blocks + position / block] as usize * block + position % block;
             rows.extend([position as i32, slot as i32, sequence as i32]);
         }
-        Batch { rows, tables, blocks, slots: blocks * sequences * block }
+        Batch {
+            rows,
+            tables,
+            blocks,
+            slots: blocks * sequences * block,
+        }
     }
 }
 
@@ -195,7 +279,13 @@ fn rope_and_attention_are_the_reference() {
     let Some(device) = device() else { return };
     let mut random = Random(16);
     // head_dim, heads, key and value heads, block, rows.
-    let shapes = [(16, 4, 2, 16, 1), (64, 9, 3, 32, 33), (80, 2, 2, 16, 7), (128, 4, 1, 8, 2), (256, 2, 1, 16, 7)];
+    let shapes = [
+        (16, 4, 2, 16, 1),
+        (64, 9, 3, 32, 33),
+        (80, 2, 2, 16, 7),
+        (128, 4, 1, 8, 2),
+        (256, 2, 1, 16, 7),
+    ];
     for (i, (head_dim, heads, kv_heads, block, count)) in shapes.into_iter().enumerate() {
         let batch = Batch::new(count, block, &mut random);
         let (width, kv) = ((heads + 2 * kv_heads) * head_dim, kv_heads * head_dim);
@@ -210,8 +300,9 @@ fn rope_and_attention_are_the_reference() {
         };
         let mut qkv = random.vector(count * width);
         let mut cache = random.vector(2 * batch.slots * kv);
-        let frequencies: Vec<f32> =
-            (0..head_dim / 2).map(|i| 1e4f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
+        let frequencies: Vec<f32> = (0..head_dim / 2)
+            .map(|i| 1e4f32.powf(-2.0 * i as f32 / head_dim as f32))
+            .collect();
         let gains = random.vector(2 * head_dim);
         let table = ints(&batch.rows, [count, 3], &device);
         let (gpu_qkv, gpu_cache) = rope(
@@ -222,13 +313,34 @@ fn rope_and_attention_are_the_reference() {
             &tensor(&gains, [2, head_dim], &device),
             spec,
         );
-        reference::rope(&mut qkv, &mut cache, &batch.rows, &frequencies, &gains, spec);
+        reference::rope(
+            &mut qkv,
+            &mut cache,
+            &batch.rows,
+            &frequencies,
+            &gains,
+            spec,
+        );
         assert_close(gpu_qkv.clone(), &qkv, 1e-5, &format!("queries, {spec:?}"));
         assert_close(gpu_cache.clone(), &cache, 1e-5, &format!("cache, {spec:?}"));
 
-        for (window, softcap) in [(None, None), (Some(50), None), (Some(1), Some(3.0)), (None, Some(0.5))] {
-            let spec = AttentionSpec { heads, kv_heads, head_dim, block, scale: 0.3, softcap, window };
-            let want = reference::attention(&qkv, &cache, &batch.rows, &batch.tables, batch.blocks, spec);
+        for (window, softcap) in [
+            (None, None),
+            (Some(50), None),
+            (Some(1), Some(3.0)),
+            (None, Some(0.5)),
+        ] {
+            let spec = AttentionSpec {
+                heads,
+                kv_heads,
+                head_dim,
+                block,
+                scale: 0.3,
+                softcap,
+                window,
+            };
+            let want =
+                reference::attention(&qkv, &cache, &batch.rows, &batch.tables, batch.blocks, spec);
             let tables = ints(&batch.tables, [3, batch.blocks], &device);
             let got = attention(&gpu_qkv, &gpu_cache, &table, &tables, spec);
             assert_close(got, &want, 1e-4, &format!("{spec:?}"));
@@ -286,13 +398,31 @@ fn an_f16_cache_is_the_reference_where_the_device_has_f16() {
     let half = tensor(&cache, [2, 16, 32], &device).cast(DType::F16);
     let table = ints(&rows, [1, 3], &device);
     let gains = Tensor::ones([2, 32], &device);
-    let (gpu, half) =
-        rope(tensor(&qkv, [1, 128], &device), half, &table, &tensor(&frequencies, [16], &device), &gains, spec);
+    let (gpu, half) = rope(
+        tensor(&qkv, [1, 128], &device),
+        half,
+        &table,
+        &tensor(&frequencies, [16], &device),
+        &gains,
+        spec,
+    );
     reference::rope(&mut qkv, &mut cache, &rows, &frequencies, &[1.0; 64], spec);
-    let spec =
-        AttentionSpec { heads: 2, kv_heads: 1, head_dim: 32, block: 16, scale: 1.0, softcap: None, window: None };
+    let spec = AttentionSpec {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 32,
+        block: 16,
+        scale: 1.0,
+        softcap: None,
+        window: None,
+    };
     let want = reference::attention(&qkv, &cache, &rows, &[0], 1, spec);
-    assert_close(attention(&gpu, &half, &table, &ints(&[0], [1, 1], &device), spec), &want, 2e-3, "f16");
+    assert_close(
+        attention(&gpu, &half, &table, &ints(&[0], [1, 1], &device), spec),
+        &want,
+        2e-3,
+        "f16",
+    );
 }
 
 #[test]
@@ -304,7 +434,11 @@ fn add_norm_is_the_reference() {
         (Norm::Rms { eps: 1e-6 }, 33, 77),
         (Norm::Layer { eps: 1e-5 }, 7, 200),
     ] {
-        let (mut x, y, gains) = (random.vector(rows * width), random.vector(rows * width), random.vector(2 * width));
+        let (mut x, y, gains) = (
+            random.vector(rows * width),
+            random.vector(rows * width),
+            random.vector(2 * width),
+        );
         let left = tensor(&x, [rows, width], &device);
         let right = tensor(&y, [rows, width], &device);
         let got = add_norm(left, &right, &tensor(&gains, [2, width], &device), norm);

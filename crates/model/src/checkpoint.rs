@@ -96,12 +96,27 @@ impl Checkpoint {
     /// Whatever is wrong with the file, by key or tensor.
     pub async fn from_gguf(storage: Box<dyn Storage>) -> Result<Self, Error> {
         let name = storage.name().to_owned();
-        let Gguf { mut metadata, tensors } = Gguf::read(&*storage).await?;
+        let Gguf {
+            mut metadata,
+            tensors,
+        } = Gguf::read(&*storage).await?;
         let placed = tensors.into_iter().map(|(name, entry)| {
             let (info, offset, len) = (entry.info, entry.offset, entry.len);
-            (name, Placed { info, storage: 0, offset, len, transposed: false })
+            (
+                name,
+                Placed {
+                    info,
+                    storage: 0,
+                    offset,
+                    len,
+                    transposed: false,
+                },
+            )
         });
-        let tensors = Tensors { storages: vec![storage], placed: placed.collect() };
+        let tensors = Tensors {
+            storages: vec![storage],
+            placed: placed.collect(),
+        };
 
         let factors = Config::factor_tensor(&metadata, |name| tensors.placed.contains_key(name))?;
         let factors = match factors {
@@ -109,10 +124,15 @@ impl Checkpoint {
             None => None,
         };
         let config = Config::from_gguf(&metadata, tensors.vocab(&name)?, factors)?;
-        let template = metadata.str("tokenizer.chat_template")?.map(ChatTemplate::new).transpose()?;
+        let template = metadata
+            .str("tokenizer.chat_template")?
+            .map(ChatTemplate::new)
+            .transpose()?;
         let tokenizer = Tokenizer::from_gguf(&mut metadata)?;
         let generation = GenerationDefaults::default();
-        Ok(Self::new(name, config, tokenizer, template, generation, tensors))
+        Ok(Self::new(
+            name, config, tokenizer, template, generation, tensors,
+        ))
     }
 
     /// Opens a folder in Hugging Face form whose files lie anywhere; each storage has the name of
@@ -135,7 +155,14 @@ impl Checkpoint {
         generation: GenerationDefaults,
         tensors: Tensors,
     ) -> Self {
-        Checkpoint { config, tokenizer, template, generation, name, tensors }
+        Checkpoint {
+            config,
+            tokenizer,
+            template,
+            generation,
+            name,
+            tensors,
+        }
     }
 
     /// File or folder name, for messages.
@@ -145,7 +172,10 @@ impl Checkpoint {
 
     /// Storage and shape of a tensor.
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
-        self.tensors.placed.get(name).map(|placed| placed.info.clone())
+        self.tensors
+            .placed
+            .get(name)
+            .map(|placed| placed.info.clone())
     }
 
     /// Canonical names of all tensors.
@@ -169,7 +199,10 @@ impl Tensors {
     }
 
     fn get(&self, file: &str, name: &str) -> Result<&Placed, Error> {
-        let missing = || Error::MissingTensor { file: file.to_owned(), name: name.to_owned() };
+        let missing = || Error::MissingTensor {
+            file: file.to_owned(),
+            name: name.to_owned(),
+        };
         self.placed.get(name).ok_or_else(missing)
     }
 
@@ -186,7 +219,12 @@ impl Tensors {
         if placed.transposed {
             bytes = transpose(&bytes, shape[0], format.block_bytes());
         }
-        Ok(RawTensor { name: name.to_owned(), format, shape, bytes })
+        Ok(RawTensor {
+            name: name.to_owned(),
+            format,
+            shape,
+            bytes,
+        })
     }
 }
 
@@ -208,6 +246,9 @@ mod tests {
     fn a_transposed_matrix_has_its_columns_as_rows() {
         // [in 2, out 3] of two-byte elements, to three rows.
         let bytes = [0, 0, 0, 1, 0, 2, 1, 0, 1, 1, 1, 2];
-        assert_eq!(transpose(&bytes, 3, 2), [0, 0, 1, 0, 0, 1, 1, 1, 0, 2, 1, 2]);
+        assert_eq!(
+            transpose(&bytes, 3, 2),
+            [0, 0, 1, 0, 0, 1, 1, 1, 0, 2, 1, 2]
+        );
     }
 }

@@ -1,9 +1,7 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope,
-};
+use tinderbox_kernels::{AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope};
 
 use crate::{Config, Error, Output, Step, Want};
 
@@ -102,7 +100,10 @@ impl Decoder {
     pub fn weight_bytes(&self) -> usize {
         let linear = |l: &Linear| l.parts.iter().map(|(m, ..)| m.bytes()).sum::<usize>();
         let layers = self.layers.iter().map(|l| {
-            [&l.qkv, &l.out, &l.up, &l.down].into_iter().map(linear).sum::<usize>()
+            [&l.qkv, &l.out, &l.up, &l.down]
+                .into_iter()
+                .map(linear)
+                .sum::<usize>()
         });
         let tables = self.embedding.bytes() + self.positions.as_ref().map_or(0, Matrix::bytes);
         // A tied head is the embedding again: counted once.
@@ -113,7 +114,9 @@ impl Decoder {
     /// Bytes of the KV cache.
     pub fn cache_bytes(&self) -> usize {
         let tensors = self.cache.iter().flatten();
-        tensors.map(|t| t.shape().num_elements() * t.dtype().size()).sum()
+        tensors
+            .map(|t| t.shape().num_elements() * t.dtype().size())
+            .sum()
     }
 
     /// Runs one step: writes the rows' keys and values, and answers for its output rows.
@@ -124,7 +127,9 @@ impl Decoder {
         self.check(step)?;
         let rows = Rows::new(step, self.block_size, &self.device);
 
-        let mut x = self.embedding.embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
+        let mut x = self
+            .embedding
+            .embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
         if let Some(table) = &self.positions {
             x = x + table.embed(&rows.positions, 1.0);
         }
@@ -144,10 +149,16 @@ impl Decoder {
         match want {
             Want::Logits => {
                 let data = logits.into_data_async().await.map_err(Error::device)?;
-                Ok(Output::Logits(data.into_vec::<f32>().map_err(Error::device)?))
+                Ok(Output::Logits(
+                    data.try_into_vec::<f32>().map_err(Error::device)?,
+                ))
             }
             Want::Argmax => {
-                let data = logits.argmax(1).into_data_async().await.map_err(Error::device)?;
+                let data = logits
+                    .argmax(1)
+                    .into_data_async()
+                    .await
+                    .map_err(Error::device)?;
                 Ok(Output::Tokens(data.iter::<u32>().collect()))
             }
         }
@@ -157,7 +168,9 @@ impl Decoder {
         let (layer, config) = (&self.layers[index], &self.config);
 
         let qkv = layer.qkv.apply(&x); // [rows, (heads + 2 · kv_heads) · head_dim]
-        let cache = self.cache[index].take().expect("every step puts the cache back");
+        let cache = self.cache[index]
+            .take()
+            .expect("every step puts the cache back");
         let (qkv, cache) = self.rotate(index, qkv, cache, rows);
         let spec = AttentionSpec {
             heads: config.heads,
@@ -212,7 +225,14 @@ impl Decoder {
         let none = Tensor::zeros([1], &self.device);
         let frequencies = self.frequencies.get(which).unwrap_or(&none);
         let unit = none.clone().reshape([1, 1]);
-        rope(qkv, cache, &rows.places, frequencies, gains.as_ref().unwrap_or(&unit), spec)
+        rope(
+            qkv,
+            cache,
+            &rows.places,
+            frequencies,
+            gains.as_ref().unwrap_or(&unit),
+            spec,
+        )
     }
 
     fn check(&self, step: &Step) -> Result<(), Error> {
@@ -225,19 +245,36 @@ impl Decoder {
                 step.sequences.len()
             ));
         }
-        if let Some(token) = step.tokens.iter().find(|t| **t as usize >= self.config.vocab) {
-            return fail(format!("token {token} is outside the vocabulary of {}", self.config.vocab));
+        if let Some(token) = step
+            .tokens
+            .iter()
+            .find(|t| **t as usize >= self.config.vocab)
+        {
+            return fail(format!(
+                "token {token} is outside the vocabulary of {}",
+                self.config.vocab
+            ));
         }
         if let Some(row) = step.outputs.iter().find(|r| **r as usize >= rows) {
             return fail(format!("output row {row} of {rows}"));
         }
-        if let Some(block) = step.tables.iter().flatten().find(|b| **b as usize >= self.blocks) {
+        if let Some(block) = step
+            .tables
+            .iter()
+            .flatten()
+            .find(|b| **b as usize >= self.blocks)
+        {
             return fail(format!("block {block} of {}", self.blocks));
         }
         for (position, sequence) in step.positions.iter().zip(&step.sequences) {
-            let held = step.tables.get(*sequence as usize).map_or(0, |t| t.len() * self.block_size);
+            let held = step
+                .tables
+                .get(*sequence as usize)
+                .map_or(0, |t| t.len() * self.block_size);
             if *position as usize >= held.min(self.context) {
-                return fail(format!("position {position} of sequence {sequence}, which holds {held}"));
+                return fail(format!(
+                    "position {position} of sequence {sequence}, which holds {held}"
+                ));
             }
         }
         Ok(())
@@ -260,12 +297,16 @@ impl Rows {
         let line = |values: &[u32]| {
             let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
             let count = values.len();
-            Tensor::from_data(TensorData::new(values, [count]), (device, burn::tensor::DType::I32))
+            Tensor::from_data(
+                TensorData::new(values, [count]),
+                (device, burn::tensor::DType::I32),
+            )
         };
         let places: Vec<i32> = (step.positions.iter().zip(&step.sequences))
             .flat_map(|(&position, &sequence)| {
                 let table = &step.tables[sequence as usize];
-                let slot = table[position as usize / block] as usize * block + position as usize % block;
+                let slot =
+                    table[position as usize / block] as usize * block + position as usize % block;
                 [position as i32, slot as i32, sequence as i32]
             })
             .collect();
@@ -277,7 +318,10 @@ impl Rows {
             }
         }
         let grid = |values: Vec<i32>, shape: [usize; 2]| {
-            Tensor::from_data(TensorData::new(values, shape), (device, burn::tensor::DType::I32))
+            Tensor::from_data(
+                TensorData::new(values, shape),
+                (device, burn::tensor::DType::I32),
+            )
         };
         Rows {
             tokens: line(&step.tokens),

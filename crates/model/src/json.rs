@@ -18,7 +18,11 @@ pub(crate) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
         }
         None => written(value, Spaced)?,
     };
-    let text = if ascii == Some(true) { escaped(&text) } else { text };
+    let text = if ascii == Some(true) {
+        escaped(&text)
+    } else {
+        text
+    };
     Ok(Value::from_safe_string(text))
 }
 
@@ -26,7 +30,9 @@ fn written(value: &Value, formatter: impl Formatter) -> Result<String, Error> {
     let mut out = Vec::new();
     let fail = |e: String| Error::new(ErrorKind::BadSerialization, e);
     let mut serializer = Serializer::with_formatter(&mut out, formatter);
-    value.serialize(&mut serializer).map_err(|e| fail(e.to_string()))?;
+    value
+        .serialize(&mut serializer)
+        .map_err(|e| fail(e.to_string()))?;
     String::from_utf8(out).map_err(|e| fail(e.to_string()))
 }
 
@@ -48,11 +54,19 @@ fn escaped(text: &str) -> String {
 struct Spaced;
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 

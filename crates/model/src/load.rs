@@ -1,6 +1,6 @@
 //! A checkpoint's tensors onto a device, one at a time.
 
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use tinderbox_kernels::{Input, Layout, Matrix, Norm, With, reference};
 
 use crate::decoder::{Decoder, Layer, Linear};
@@ -39,13 +39,23 @@ impl Decoder {
         device: &Device,
         options: LoadOptions,
     ) -> Result<Decoder, Error> {
-        let loader = Loader { checkpoint, config: &checkpoint.config, device };
+        let loader = Loader {
+            checkpoint,
+            config: &checkpoint.config,
+            device,
+        };
         let config = loader.config;
         loader.check()?;
 
-        let embedding = loader.matrix("token_embd", config.vocab, config.width).await?;
+        let embedding = loader
+            .matrix("token_embd", config.vocab, config.width)
+            .await?;
         let positions = match loader.has("position_embd.weight") {
-            true => Some(loader.matrix("position_embd", config.context, config.width).await?),
+            true => Some(
+                loader
+                    .matrix("position_embd", config.context, config.width)
+                    .await?,
+            ),
             false => None,
         };
         let mut layers = Vec::with_capacity(config.layers.len());
@@ -56,8 +66,16 @@ impl Decoder {
         let line = |values: &Vec<f32>| {
             Tensor::<1>::from_data(TensorData::new(values.clone(), [values.len()]), device)
         };
-        let frequencies = config.ropes.iter().map(|rope| line(&rope.frequencies)).collect();
-        let cache = config.layers.iter().map(|_| Some(loader.cache(options))).collect();
+        let frequencies = config
+            .ropes
+            .iter()
+            .map(|rope| line(&rope.frequencies))
+            .collect();
+        let cache = config
+            .layers
+            .iter()
+            .map(|_| Some(loader.cache(options)))
+            .collect();
         Ok(Decoder {
             config: config.clone(),
             device: device.clone(),
@@ -91,14 +109,24 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// What the kernels take for granted.
     fn check(&self) -> Result<(), Error> {
-        let Config { heads, kv_heads, head_dim, .. } = *self.config;
+        let Config {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = *self.config;
         if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             return Err(self.misfit(format!("{heads} heads do not share {kv_heads} KV heads")));
         }
         if head_dim == 0 || !head_dim.is_multiple_of(8) {
             return Err(self.misfit(format!("head width {head_dim} is no multiple of 8")));
         }
-        let pairs = self.config.ropes.iter().map(|rope| rope.frequencies.len()).max();
+        let pairs = self
+            .config
+            .ropes
+            .iter()
+            .map(|rope| rope.frequencies.len())
+            .max();
         if pairs.unwrap_or(0) * 2 > head_dim {
             return Err(self.misfit(format!("rotary width exceeds the head width {head_dim}")));
         }
@@ -106,7 +134,10 @@ impl Loader<'_> {
     }
 
     fn misfit(&self, reason: String) -> Error {
-        Error::Unsupported { architecture: self.config.architecture.clone(), reason }
+        Error::Unsupported {
+            architecture: self.config.architecture.clone(),
+            reason,
+        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -116,7 +147,10 @@ impl Loader<'_> {
     async fn layer(&self, index: usize) -> Result<Layer, Error> {
         let config = self.config;
         let name = |part: &str| format!("blk.{index}.{part}");
-        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let (q, kv) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
 
         let norm = Input::Norm(config.norm);
         let gains = self.gains(&name("attn_norm"), config.width).await?;
@@ -146,16 +180,24 @@ impl Loader<'_> {
             true => gains,
             false => self.gains(&name("ffn_norm"), config.width).await?,
         };
-        let wide = if config.gated { 2 * config.ffn } else { config.ffn };
+        let wide = if config.gated {
+            2 * config.ffn
+        } else {
+            config.ffn
+        };
         let up = if config.gated && self.has(&name("ffn_gate.weight")) {
             vec![
-                self.part(&name("ffn_gate"), config.ffn, config.width).await?,
+                self.part(&name("ffn_gate"), config.ffn, config.width)
+                    .await?,
                 self.part(&name("ffn_up"), config.ffn, config.width).await?,
             ]
         } else {
             vec![self.part(&name("ffn_up"), wide, config.width).await?]
         };
-        let down = vec![self.part(&name("ffn_down"), config.width, config.ffn).await?];
+        let down = vec![
+            self.part(&name("ffn_down"), config.width, config.ffn)
+                .await?,
+        ];
         let input = match config.gated {
             true => Input::Gated(config.activation),
             false => Input::Act(config.activation),
@@ -186,8 +228,15 @@ impl Loader<'_> {
             let part = self.part("output", config.vocab, config.width).await?;
             return self.linear(vec![part], Input::Norm(config.norm), Some(&gains));
         }
-        let with = With { input: Input::Norm(config.norm), gains, bias: self.line(vec![0.0]) };
-        Ok(Linear { parts: vec![(embedding.clone(), with, 0)], width: config.vocab })
+        let with = With {
+            input: Input::Norm(config.norm),
+            gains,
+            bias: self.line(vec![0.0]),
+        };
+        Ok(Linear {
+            parts: vec![(embedding.clone(), with, 0)],
+            width: config.vocab,
+        })
     }
 
     /// Puts the parts on the device, neighbours of one format as one matrix.
@@ -204,7 +253,10 @@ impl Loader<'_> {
                 _ => joined.push(part),
             }
         }
-        let mut linear = Linear { parts: Vec::new(), width: 0 };
+        let mut linear = Linear {
+            parts: Vec::new(),
+            width: 0,
+        };
         for part in joined {
             let first = linear.width;
             linear.width += part.layout.rows;
@@ -221,13 +273,23 @@ impl Loader<'_> {
     }
 
     async fn part(&self, name: &str, rows: usize, columns: usize) -> Result<Part, Error> {
-        let raw = self.read(&format!("{name}.weight"), &[rows, columns]).await?;
+        let raw = self
+            .read(&format!("{name}.weight"), &[rows, columns])
+            .await?;
         let bias = format!("{name}.bias");
         let bias = match self.has(&bias) {
             true => Some(self.floats(&bias, rows).await?),
             false => None,
         };
-        Ok(Part { layout: Layout { format: raw.format, rows, columns }, bytes: raw.bytes, bias })
+        Ok(Part {
+            layout: Layout {
+                format: raw.format,
+                rows,
+                columns,
+            },
+            bytes: raw.bytes,
+            bias,
+        })
     }
 
     async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
@@ -284,13 +346,16 @@ impl Loader<'_> {
     /// system backs only the pages that are used.
     fn cache(&self, options: LoadOptions) -> Tensor<3> {
         let config = self.config;
-        let shape = [2, options.blocks * options.block_size, config.kv_heads * config.head_dim];
+        let shape = [
+            2,
+            options.blocks * options.block_size,
+            config.kv_heads * config.head_dim,
+        ];
         let dtype = match options.kv {
             KvType::F16 => DType::F16,
             KvType::F32 => DType::F32,
         };
-        let zeros = Bytes::from_bytes_vec(vec![0; shape.iter().product::<usize>() * dtype.size()]);
-        Tensor::from_data(TensorData::from_bytes(zeros, shape, dtype), (self.device, dtype))
+        Tensor::zeros(shape, (self.device, dtype))
     }
 }
 

@@ -29,11 +29,17 @@ pub trait Storage {
 
 /// Reads a range, with the file's name on a failure.
 pub(crate) async fn read(storage: &dyn Storage, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
-    storage.read(offset, len).await.map_err(|source| io_error(storage.name(), source))
+    storage
+        .read(offset, len)
+        .await
+        .map_err(|source| io_error(storage.name(), source))
 }
 
 pub(crate) fn io_error(file: &str, source: io::Error) -> Error {
-    Error::Io { file: file.to_owned(), source }
+    Error::Io {
+        file: file.to_owned(),
+        source,
+    }
 }
 
 /// A file that is wholly in memory.
@@ -46,7 +52,10 @@ pub struct MemoryStorage {
 impl MemoryStorage {
     /// Bytes under a name.
     pub fn new(name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        MemoryStorage { name: name.into(), bytes }
+        MemoryStorage {
+            name: name.into(),
+            bytes,
+        }
     }
 }
 
@@ -60,8 +69,12 @@ impl Storage for MemoryStorage {
     }
 
     fn read(&self, offset: u64, len: usize) -> LocalBoxFuture<'_, io::Result<Vec<u8>>> {
-        let range = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..at.checked_add(len)?));
-        let found = range.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into());
+        let range = usize::try_from(offset)
+            .ok()
+            .and_then(|at| self.bytes.get(at..at.checked_add(len)?));
+        let found = range
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into());
         async move { found }.boxed_local()
     }
 }
@@ -104,7 +117,11 @@ mod native {
                 Ok((file, meta.len()))
             };
             let (file, len) = open().map_err(|e| io_error(&path.display().to_string(), e))?;
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned();
             Ok(FileStorage { name, file, len })
         }
 

@@ -18,7 +18,12 @@ fn read(file: &Writer) -> Gguf {
 fn patch(file: &Writer, tensor: &str, behind: usize, bytes: &[u8]) -> Vec<u8> {
     let mut all = file.to_bytes();
     let name = tensor.as_bytes();
-    let at = all.windows(name.len()).position(|window| window == name).unwrap() + name.len() + behind;
+    let at = all
+        .windows(name.len())
+        .position(|window| window == name)
+        .unwrap()
+        + name.len()
+        + behind;
     all[at..at + bytes.len()].copy_from_slice(bytes);
     all
 }
@@ -44,7 +49,10 @@ fn a_tensor_comes_back_in_its_own_bytes_and_shape() {
     assert_eq!(raw.bytes[4..8], 0.5_f32.to_le_bytes());
     assert_eq!(checkpoint.names().count(), 11);
     let error = block_on(checkpoint.read("blk.9.attn_k.weight")).unwrap_err();
-    assert_eq!(error.to_string(), "tiny.gguf: tensor blk.9.attn_k.weight is missing");
+    assert_eq!(
+        error.to_string(),
+        "tiny.gguf: tensor blk.9.attn_k.weight is missing"
+    );
 }
 
 #[test]
@@ -60,7 +68,10 @@ fn version_2_is_read_and_others_are_refused() {
 #[test]
 fn a_file_of_another_kind_is_named_by_its_first_bytes() {
     let found = refusal(b"GGML\x03\0\0\0".to_vec());
-    assert_eq!(found, "tiny.gguf: magic (offset 4): `GGML`, a GGUF file begins with `GGUF`");
+    assert_eq!(
+        found,
+        "tiny.gguf: magic (offset 4): `GGML`, a GGUF file begins with `GGUF`"
+    );
     assert!(refusal(Vec::new()).contains("the file ends"));
 }
 
@@ -69,7 +80,12 @@ fn a_file_cut_anywhere_is_refused() {
     let bytes = llama().to_bytes();
     for len in (0..bytes.len()).step_by(97) {
         let words = refusal(bytes[..len].to_vec());
-        assert!(words.contains("the file ends") || words.contains("cut short") || words.contains("holds at most"), "{words}");
+        assert!(
+            words.contains("the file ends")
+                || words.contains("cut short")
+                || words.contains("holds at most"),
+            "{words}"
+        );
     }
 }
 
@@ -78,17 +94,30 @@ fn absurd_counts_are_refused_before_anything_is_read() {
     for at in [8, 16] {
         let mut bytes = llama().to_bytes();
         bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(refusal(bytes).contains("count 18446744073709551615, but the rest of the file holds at most"));
+        assert!(
+            refusal(bytes)
+                .contains("count 18446744073709551615, but the rest of the file holds at most")
+        );
     }
 }
 
 #[test]
 fn an_unknown_tensor_type_is_named_with_the_supported_ones() {
-    let bytes = patch(&llama(), "blk.0.attn_q.weight", 4 + 16, &11_u32.to_le_bytes());
+    let bytes = patch(
+        &llama(),
+        "blk.0.attn_q.weight",
+        4 + 16,
+        &11_u32.to_le_bytes(),
+    );
     let words = "tiny.gguf: blk.0.attn_q.weight: type Q3_K is not supported (supported: F32, F16, BF16, \
                  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K)";
     assert_eq!(refusal(bytes), words);
-    let bytes = patch(&llama(), "blk.0.attn_q.weight", 4 + 16, &999_u32.to_le_bytes());
+    let bytes = patch(
+        &llama(),
+        "blk.0.attn_q.weight",
+        4 + 16,
+        &999_u32.to_le_bytes(),
+    );
     assert!(refusal(bytes).contains("type number 999 is not supported"));
 }
 
@@ -96,31 +125,52 @@ fn an_unknown_tensor_type_is_named_with_the_supported_ones() {
 fn impossible_shapes_are_refused() {
     let huge = [u64::MAX / 2; 2].map(u64::to_le_bytes).concat();
     let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &huge));
-    assert!(words.contains("blk.0.attn_q.weight") && words.contains("too many elements"), "{words}");
-    let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 0, &5_u32.to_le_bytes()));
-    assert!(words.contains("5 dimensions, at most 4"), "{words}");
+    assert!(
+        words.contains("blk.0.attn_q.weight") && words.contains("too many elements"),
+        "{words}"
+    );
+    let words = refusal(patch(
+        &llama(),
+        "blk.0.attn_q.weight",
+        0,
+        &5_u32.to_le_bytes(),
+    ));
+    assert!(words.contains("5 dimensions, expected 1 to 4"), "{words}");
     let zero = 0_u64.to_le_bytes();
     assert!(refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &zero)).contains("a dimension is 0"));
     // Rows of 20 as Q8_0, whose blocks have 32.
-    let odd = [20_u64.to_le_bytes().to_vec(), 32_u64.to_le_bytes().to_vec(), 8_u32.to_le_bytes().to_vec()];
+    let odd = [
+        20_u64.to_le_bytes().to_vec(),
+        32_u64.to_le_bytes().to_vec(),
+        8_u32.to_le_bytes().to_vec(),
+    ];
     let words = refusal(patch(&llama(), "blk.0.attn_q.weight", 4, &odd.concat()));
-    assert!(words.contains("rows of 20 are no multiple of Q8_0's block of 32"), "{words}");
+    assert!(
+        words.contains("rows of 20 are no multiple of Q8_0's block of 32"),
+        "{words}"
+    );
 }
 
 #[test]
 fn a_key_or_tensor_that_is_there_twice_is_refused() {
     let mut file = llama();
     file.set("llama.block_count", u32_value(2));
-    assert!(refusal(file.to_bytes()).contains("llama.block_count") );
+    assert!(refusal(file.to_bytes()).contains("llama.block_count"));
     let mut file = llama();
     file.tensors.push(file.tensors[0].clone());
     let words = refusal(file.to_bytes());
-    assert!(words.contains("token_embd.weight") && words.contains("the tensor is there twice"), "{words}");
+    assert!(
+        words.contains("token_embd.weight") && words.contains("the tensor is there twice"),
+        "{words}"
+    );
 }
 
 #[test]
 fn a_missing_or_wrongly_typed_key_is_named() {
-    assert_eq!(refusal(without("llama.block_count")), "tiny.gguf: llama.block_count is missing");
+    assert_eq!(
+        refusal(without("llama.block_count")),
+        "tiny.gguf: llama.block_count is missing"
+    );
     assert_eq!(
         refusal(with("llama.embedding_length", text("32"))),
         "tiny.gguf: llama.embedding_length is a string, expected a whole number up to 2147483648"
@@ -134,11 +184,19 @@ fn a_missing_or_wrongly_typed_key_is_named() {
 #[test]
 fn an_unsupported_architecture_or_variant_is_named() {
     let words = refusal(with("general.architecture", text("mamba")));
-    assert!(words.starts_with("architecture `mamba` is not supported: supported in GGUF files: llama, qwen2"), "{words}");
+    assert!(
+        words.starts_with(
+            "architecture `mamba` is not supported: supported in GGUF files: llama, qwen2"
+        ),
+        "{words}"
+    );
     let words = refusal(with("llama.expert_count", u32_value(8)));
     assert!(words.contains("mixtures of experts"), "{words}");
     let words = refusal(with("llama.block_count", u32_value(1 << 30)));
-    assert!(words.contains("layers is 1073741824, expected 1 to 4096"), "{words}");
+    assert!(
+        words.contains("layers is 1073741824, expected 1 to 4096"),
+        "{words}"
+    );
     let words = refusal(with("llama.attention.head_count", u32_value(0)));
     assert!(words.contains("heads is 0"), "{words}");
 }
@@ -164,7 +222,11 @@ fn an_alignment_of_the_file_is_kept_and_a_wrong_one_refused() {
 #[test]
 fn rope_factors_in_a_tensor_divide_the_frequencies() {
     let mut file = llama();
-    file.f32("rope_freqs.weight", &[8], &[1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 8.0]);
+    file.f32(
+        "rope_freqs.weight",
+        &[8],
+        &[1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 8.0],
+    );
     let scaled = open(file.to_bytes()).unwrap().config.ropes[0].clone();
     let plain = open(llama().to_bytes()).unwrap().config.ropes[0].clone();
     assert!(plain.interleaved && scaled.interleaved);
@@ -180,9 +242,12 @@ fn array() -> impl Strategy<Value = Array> {
         prop::collection::vec(any::<bool>(), 0..20).prop_map(Array::Bool),
         prop::collection::vec(any::<i64>(), 0..20).prop_map(Array::I64),
         prop::collection::vec(-1e9_f32..1e9, 0..20).prop_map(Array::F32),
-        prop::collection::vec(".{0,12}", 0..20).prop_map(|texts| Array::String(texts.iter().collect())),
+        prop::collection::vec(".{0,12}", 0..20)
+            .prop_map(|texts| Array::String(texts.iter().collect())),
     ];
-    leaf.prop_recursive(3, 40, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Array::Array))
+    leaf.prop_recursive(3, 40, 4, |inner| {
+        prop::collection::vec(inner, 0..4).prop_map(Array::Array)
+    })
 }
 
 fn value() -> impl Strategy<Value = Value> {

@@ -31,7 +31,11 @@ impl Random {
 fn mutate(file: &[u8], header: usize, random: &mut Random) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..=random.below(3) {
-        let end = if random.below(8) == 0 { bytes.len() } else { header.min(bytes.len()) };
+        let end = if random.below(8) == 0 {
+            bytes.len()
+        } else {
+            header.min(bytes.len())
+        };
         let at = random.below(end);
         match random.below(6) {
             0 | 1 => {
@@ -68,20 +72,29 @@ fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().split(' ').next());
-    number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) << 10
+    number
+        .and_then(|number| number.parse::<u64>().ok())
+        .unwrap_or(0)
+        << 10
 }
 
 fn run(file: &[u8], header: usize, open: impl Fn(Vec<u8>) -> Result<Checkpoint, Error>) {
-    assert!(open(file.to_vec()).is_ok(), "the file is whole before it is damaged");
+    assert!(
+        open(file.to_vec()).is_ok(),
+        "the file is whole before it is damaged"
+    );
     let before = peak();
     let mut opened = 0;
     for seed in 0..CASES {
         let bytes = mutate(file, header, &mut Random(seed));
-        let Ok(checkpoint) = open(bytes) else { continue };
+        let Ok(checkpoint) = open(bytes) else {
+            continue;
+        };
         opened += 1;
         let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
         for name in names {
-            let raw = block_on(checkpoint.read(&name)).expect("tensors of an opened file lie inside it");
+            let raw =
+                block_on(checkpoint.read(&name)).expect("tensors of an opened file lie inside it");
             assert!(raw.bytes.len() <= file.len() + 4096);
         }
         if let Ok(ids) = checkpoint.tokenizer.encode("a b\u{fffd} <s>", None) {
@@ -90,13 +103,21 @@ fn run(file: &[u8], header: usize, open: impl Fn(Vec<u8>) -> Result<Checkpoint, 
     }
     // Damage to names or numbers leaves a file that opens; damage to the frame does not.
     assert!((1..CASES).contains(&opened), "{opened} of {CASES} opened");
-    assert!(peak() - before < MEMORY, "peak memory grew by {} bytes", peak() - before);
+    assert!(
+        peak() - before < MEMORY,
+        "peak memory grew by {} bytes",
+        peak() - before
+    );
 }
 
 #[test]
 fn damaged_gguf_files_are_refused_or_read_without_panic_or_much_memory() {
     let file = common::llama().to_bytes();
-    let tensors: usize = common::llama().tensors.iter().map(|tensor| tensor.bytes.len()).sum();
+    let tensors: usize = common::llama()
+        .tensors
+        .iter()
+        .map(|tensor| tensor.bytes.len())
+        .sum();
     run(&file, file.len() - tensors, common::open);
 }
 

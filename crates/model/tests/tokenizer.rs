@@ -12,7 +12,9 @@ use tinderbox_model::{Checkpoint, Tokenizer};
 
 /// The ids of `golden/texts.json` by file, made by `golden/token_ids.py`.
 fn golden(file: &str) {
-    let Some(path) = common::real_model(file) else { return };
+    let Some(path) = common::real_model(file) else {
+        return;
+    };
     let tokenizer = block_on(Checkpoint::open(&path)).unwrap().tokenizer;
     let texts: Vec<String> = serde_json::from_str(include_str!("golden/texts.json")).unwrap();
     let ids: BTreeMap<String, Vec<Vec<u32>>> =
@@ -56,15 +58,24 @@ fn sentencepiece_joins_the_best_scored_pair_first() {
     let t = sentence_piece();
     // "ab" has a better score than "bc", "▁ab" a better one than "abc".
     assert_eq!(t.encode("abc", Some(false)).unwrap(), [id(&t, "▁abc")]);
-    assert_eq!(t.encode("cab", Some(false)).unwrap(), ["▁", "c", "ab"].map(|p| id(&t, p)));
-    assert_eq!(t.encode("é", Some(false)).unwrap(), ["▁", "<0xC3>", "<0xA9>"].map(|p| id(&t, p)));
+    assert_eq!(
+        t.encode("cab", Some(false)).unwrap(),
+        ["▁", "c", "ab"].map(|p| id(&t, p))
+    );
+    assert_eq!(
+        t.encode("é", Some(false)).unwrap(),
+        ["▁", "<0xC3>", "<0xA9>"].map(|p| id(&t, p))
+    );
 }
 
 #[test]
 fn special_tokens_in_a_text_are_one_id_and_bos_follows_the_files_rule() {
     let t = sentence_piece();
     let end = id(&t, "<|im_end|>");
-    assert_eq!(t.encode("a<|im_end|>", None).unwrap(), [1, id(&t, "▁a"), end]);
+    assert_eq!(
+        t.encode("a<|im_end|>", None).unwrap(),
+        [1, id(&t, "▁a"), end]
+    );
     assert_eq!(t.encode("a", Some(true)).unwrap(), [1, id(&t, "▁a")]);
     // Two spaces are a token of their own, before any merging.
     assert_eq!(t.encode("a  a", Some(false)).unwrap()[1], id(&t, "▁▁"));
@@ -100,24 +111,37 @@ fn byte_level(pre: Option<&str>) -> Vec<u8> {
     kinds[261] = 3;
     kinds[262] = 4;
     let mut file = llama();
-    file.metadata.retain(|(key, _)| !key.starts_with("tokenizer."));
+    file.metadata
+        .retain(|(key, _)| !key.starts_with("tokenizer."));
     file.set("tokenizer.ggml.model", text("gpt2"));
     if let Some(pre) = pre {
         file.set("tokenizer.ggml.pre", text(pre));
     }
     file.set("tokenizer.ggml.tokens", strings(tokens));
     file.set("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
-    file.set("tokenizer.ggml.merges", strings(["t h", "Ġ th", "Ġth e", "1 2", "Ġ 1"]));
+    file.set(
+        "tokenizer.ggml.merges",
+        strings(["t h", "Ġ th", "Ġth e", "1 2", "Ġ 1"]),
+    );
     file.to_bytes()
 }
 
 #[test]
 fn byte_level_merges_go_by_their_order_within_words() {
     let t = open(byte_level(Some("gpt-2"))).unwrap().tokenizer;
-    assert_eq!(t.encode("th the", None).unwrap(), ["th", "Ġthe"].map(|p| id(&t, p)));
+    assert_eq!(
+        t.encode("th the", None).unwrap(),
+        ["th", "Ġthe"].map(|p| id(&t, p))
+    );
     // "1 2" comes before "Ġ 1".
-    assert_eq!(t.encode(" 12", None).unwrap(), ["Ġ", "12"].map(|p| id(&t, p)));
-    assert_eq!(t.encode("<tool>th<|end|>", None).unwrap(), [262, id(&t, "th"), 261]);
+    assert_eq!(
+        t.encode(" 12", None).unwrap(),
+        ["Ġ", "12"].map(|p| id(&t, p))
+    );
+    assert_eq!(
+        t.encode("<tool>th<|end|>", None).unwrap(),
+        [262, id(&t, "th"), 261]
+    );
     assert_eq!(t.eos(), [261]);
     assert_eq!(t.decode(&[262, id(&t, "Ġthe"), 261]), "<tool> the<|end|>");
     assert!(!t.add_bos() && t.bos().is_none());
@@ -126,21 +150,34 @@ fn byte_level_merges_go_by_their_order_within_words() {
 #[test]
 fn the_preset_decides_how_digits_are_cut() {
     let t = open(byte_level(Some("smollm"))).unwrap().tokenizer;
-    assert_eq!(t.encode(" 12", None).unwrap(), ["Ġ", "1", "2"].map(|p| id(&t, p)));
+    assert_eq!(
+        t.encode(" 12", None).unwrap(),
+        ["Ġ", "1", "2"].map(|p| id(&t, p))
+    );
 }
 
 #[test]
 fn a_missing_preset_is_gpt2s_and_an_unknown_one_is_refused() {
     let t = open(byte_level(None)).unwrap().tokenizer;
-    assert_eq!(t.encode(" 12", None).unwrap(), ["Ġ", "12"].map(|p| id(&t, p)));
+    assert_eq!(
+        t.encode(" 12", None).unwrap(),
+        ["Ġ", "12"].map(|p| id(&t, p))
+    );
     let words = refusal(byte_level(Some("klingon")));
-    assert!(words.starts_with("tiny.gguf: tokenizer: tokenizer.ggml.pre: `klingon` is unknown (known: "), "{words}");
+    assert!(
+        words
+            .starts_with("tiny.gguf: tokenizer: tokenizer.ggml.pre: `klingon` is unknown (known: "),
+        "{words}"
+    );
 }
 
 #[test]
 fn qwens_text_is_composed_first() {
     let t = open(byte_level(Some("qwen2"))).unwrap().tokenizer;
-    assert_eq!(t.encode("e\u{301}", None).unwrap(), t.encode("é", None).unwrap());
+    assert_eq!(
+        t.encode("e\u{301}", None).unwrap(),
+        t.encode("é", None).unwrap()
+    );
 }
 
 #[test]
@@ -154,12 +191,36 @@ fn vocabularies_that_do_not_fit_together_are_refused() {
         refusal(file.to_bytes())
     };
     let cases = [
-        ("tokenizer.ggml.model", Some(text("bert")), "model `bert` is not supported (supported: gpt2, llama)"),
-        ("tokenizer.ggml.tokens", None, "tokenizer.ggml.tokens is missing"),
-        ("tokenizer.ggml.scores", None, "tokenizer.ggml.scores is missing"),
-        ("tokenizer.ggml.scores", Some(Value::Array(Array::F32(vec![0.0]))), "has 1 entries for 271 tokens"),
-        ("tokenizer.ggml.token_type", Some(Value::Array(Array::I32(vec![9; 271]))), "9 is unknown (0 to 6)"),
-        ("tokenizer.ggml.eos_token_id", Some(Value::U32(271)), "eos_token_id is 271, but there are 271 tokens"),
+        (
+            "tokenizer.ggml.model",
+            Some(text("bert")),
+            "model `bert` is not supported (supported: gpt2, llama)",
+        ),
+        (
+            "tokenizer.ggml.tokens",
+            None,
+            "tokenizer.ggml.tokens is missing",
+        ),
+        (
+            "tokenizer.ggml.scores",
+            None,
+            "tokenizer.ggml.scores is missing",
+        ),
+        (
+            "tokenizer.ggml.scores",
+            Some(Value::Array(Array::F32(vec![0.0]))),
+            "has 1 entries for 271 tokens",
+        ),
+        (
+            "tokenizer.ggml.token_type",
+            Some(Value::Array(Array::I32(vec![9; 271]))),
+            "9 is unknown (0 to 6)",
+        ),
+        (
+            "tokenizer.ggml.eos_token_id",
+            Some(Value::U32(271)),
+            "eos_token_id is 271, but there are 271 tokens",
+        ),
     ];
     for (key, value, words) in cases {
         let found = change(key, value);

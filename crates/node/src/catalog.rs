@@ -77,7 +77,11 @@ mod tests {
     fn every_entry_has_a_hash_a_size_and_a_source() {
         for entry in entries() {
             assert_eq!(entry.sha256.len(), 64, "{}", entry.name);
-            assert!(entry.bytes > 0 && !entry.sources.is_empty(), "{}", entry.name);
+            assert!(
+                entry.bytes > 0 && !entry.sources.is_empty(),
+                "{}",
+                entry.name
+            );
         }
         assert!(find(DEFAULT).is_some());
     }

@@ -12,9 +12,16 @@ use tinderbox_protocol::{
 };
 
 /// Refuses everything until it is opened, then passes everything on.
-#[derive(Default)]
 pub struct Gate<I> {
     inner: OnceLock<I>,
+}
+
+impl<I> Default for Gate<I> {
+    fn default() -> Self {
+        Gate {
+            inner: OnceLock::new(),
+        }
+    }
 }
 
 impl<I: Inference> Gate<I> {
@@ -37,7 +44,10 @@ impl<I: Inference> Inference for Gate<I> {
     }
 
     fn health(&self) -> Health {
-        let loading = || Health { phase: Phase::Loading, details: BTreeMap::new() };
+        let loading = || Health {
+            phase: Phase::Loading,
+            details: BTreeMap::new(),
+        };
         self.inner().map_or_else(|_| loading(), I::health)
     }
 

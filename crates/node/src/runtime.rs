@@ -38,7 +38,9 @@ pub struct Loaded {
 pub fn use_threads(settings: &Settings) {
     if let Some(threads) = settings.threads {
         // A second call (two engines in one process) keeps the first one's threads.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global();
     }
 }
 
@@ -52,24 +54,39 @@ pub async fn load(settings: &Settings, path: &Path) -> anyhow::Result<Loaded> {
     let checkpoint = Checkpoint::open(path).await?;
     let config = &checkpoint.config;
 
-    let context = settings.context.map_or(CONTEXT, |n| n as usize).min(config.context);
+    let context = settings
+        .context
+        .map_or(CONTEXT, |n| n as usize)
+        .min(config.context);
     let kv = match settings.kv_type {
         Kv::F16 => KvType::F16,
         Kv::F32 => KvType::F32,
         Kv::Auto => {
             let embedding = checkpoint.info("token_embd.weight");
             let exact = embedding.is_some_and(|info| info.format == Format::F32);
-            if exact || !supports_f16(&selected.device) { KvType::F32 } else { KvType::F16 }
+            if exact || !supports_f16(&selected.device) {
+                KvType::F32
+            } else {
+                KvType::F16
+            }
         }
     };
     let number = if kv == KvType::F16 { 2 } else { 4 };
     let token = 2 * config.layers.len() * config.kv_heads * config.head_dim * number;
     let affordable = (CACHE_BYTES / token.max(1)).max(context);
     let tokens = (context * usize::from(settings.max_sequences)).min(affordable);
-    let options =
-        LoadOptions { context, block_size: BLOCK, blocks: tokens.div_ceil(BLOCK), kv };
+    let options = LoadOptions {
+        context,
+        block_size: BLOCK,
+        blocks: tokens.div_ceil(BLOCK),
+        kv,
+    };
     let decoder = Decoder::load(&checkpoint, &selected.device, options).await?;
-    Ok(Loaded { decoder, checkpoint, selected })
+    Ok(Loaded {
+        decoder,
+        checkpoint,
+        selected,
+    })
 }
 
 /// A model that answers, and the thread that runs it.
@@ -94,24 +111,34 @@ impl Serving {
         use_threads(settings);
         let (settings, local) = (settings.clone(), local.clone());
         let (sender, receiver) = std::sync::mpsc::channel();
-        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            let engine = match block_on(load(&settings, &local.path)) {
-                Ok(loaded) => {
-                    let (engine, parts) = assemble(&settings, &local, loaded);
-                    // The receiver waits for exactly this message.
-                    let _ = sender.send(Ok(parts));
-                    engine
-                }
-                Err(error) => {
-                    let _ = sender.send(Err(error));
-                    return Ok(());
-                }
-            };
-            block_on(engine.run())
-        })?;
-        let received = receiver.recv().context("the engine's thread ended while loading")?;
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || {
+                let engine = match block_on(load(&settings, &local.path)) {
+                    Ok(loaded) => {
+                        let (engine, parts) = assemble(&settings, &local, loaded);
+                        // The receiver waits for exactly this message.
+                        let _ = sender.send(Ok(parts));
+                        engine
+                    }
+                    Err(error) => {
+                        let _ = sender.send(Err(error));
+                        return Ok(());
+                    }
+                };
+                block_on(engine.run())
+            })?;
+        let received = receiver
+            .recv()
+            .context("the engine's thread ended while loading")?;
         let (service, handle, device, reason) = received?;
-        Ok(Serving { service, handle, device, reason, thread })
+        Ok(Serving {
+            service,
+            handle,
+            device,
+            reason,
+            thread,
+        })
     }
 
     /// Waits until everything taken in is answered; [`Handle::stop`] or [`Handle::abort`] first.
@@ -126,12 +153,12 @@ impl Serving {
 
 type Parts = (Service, Handle, String, String);
 
-fn assemble(
-    settings: &Settings,
-    local: &Local,
-    loaded: Loaded,
-) -> (Engine<DecoderRunner>, Parts) {
-    let Loaded { decoder, checkpoint, selected } = loaded;
+fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<DecoderRunner>, Parts) {
+    let Loaded {
+        decoder,
+        checkpoint,
+        selected,
+    } = loaded;
     let tokenizer = Arc::new(checkpoint.tokenizer);
     let start = Instant::now();
     let options = Options {
@@ -152,11 +179,22 @@ fn assemble(
         vocab_size: tokenizer.vocab_size(),
         device: selected.description.clone(),
     };
-    let service = Service::new(handle.clone(), tokenizer, checkpoint.template, card, Vec::new());
-    (engine, (service, handle, selected.description, selected.reason))
+    let service = Service::new(
+        handle.clone(),
+        tokenizer,
+        checkpoint.template,
+        card,
+        Vec::new(),
+    );
+    (
+        engine,
+        (service, handle, selected.description, selected.reason),
+    )
 }
 
 /// The time, in whole seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }

@@ -188,7 +188,10 @@ mod tests {
             jail.create_file("t.toml", "port = 1\nmodel = \"file\"\nmax_queue = 7\n")?;
             jail.set_env("TINDERBOX_PORT", "2");
             jail.set_env("TINDERBOX_MODEL", "environment");
-            let flags = Flags { model: Some("flag".into()), ..Flags::default() };
+            let flags = Flags {
+                model: Some("flag".into()),
+                ..Flags::default()
+            };
             let file = PathBuf::from("t.toml");
             let settings = Settings::read(Some(&file), &flags, &ServeFlags::default()).unwrap();
             assert_eq!((settings.port, settings.model.as_str()), (2, "flag"));

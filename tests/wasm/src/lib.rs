@@ -22,11 +22,7 @@ const BLOCKS: usize = 16;
 ///
 /// # Errors
 /// A file that cannot be loaded; whatever the engine says.
-pub async fn greedy(
-    gguf: Vec<u8>,
-    prompt: &str,
-    count: usize,
-) -> Result<Vec<u32>, Box<dyn Error>> {
+pub async fn greedy(gguf: Vec<u8>, prompt: &str, count: usize) -> Result<Vec<u32>, Box<dyn Error>> {
     let checkpoint = Checkpoint::from_gguf(Box::new(MemoryStorage::new("model", gguf))).await?;
     let options = LoadOptions {
         context: BLOCK * BLOCKS,

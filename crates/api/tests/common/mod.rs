@@ -12,6 +12,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, stream};
+use serde_json::{Value, json};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
@@ -176,7 +177,7 @@ impl Fake {
             count += 1;
             let logprob = request
                 .logprobs
-                .map(|top| scored(id, bytes.clone(), ids.len() + count + luck, top));
+                .map(|top| scored(id, bytes.clone(), luck.wrapping_add(ids.len() + count), top));
             if id != EOS {
                 pending.extend(bytes);
             }
@@ -357,4 +358,20 @@ pub async fn post(fake: &Arc<Fake>, path: &str, body: impl Into<Body>) -> Got {
 
 pub async fn get(fake: &Arc<Fake>, path: &str) -> Got {
     send(fake, HttpRequest::get(path).body(Body::empty()).unwrap()).await
+}
+
+pub fn fake() -> Arc<Fake> {
+    Arc::new(Fake::default())
+}
+
+pub async fn complete(fake: &Arc<Fake>, body: Value) -> Got {
+    post(fake, "/v1/completions", body.to_string()).await
+}
+
+pub async fn chat(fake: &Arc<Fake>, body: Value) -> Got {
+    post(fake, "/v1/chat/completions", body.to_string()).await
+}
+
+pub fn hi() -> Value {
+    json!([{"role": "user", "content": "Hi"}])
 }

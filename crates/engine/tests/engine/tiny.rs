@@ -114,6 +114,7 @@ pub fn checkpoint(add_bos: bool, template: &str) -> Checkpoint {
 fn answers(blocks: usize, limits: Limits, submissions: &[Submission]) -> Vec<Answer> {
     let checkpoint = checkpoint(false, "");
     let load = LoadOptions {
+        context: CONTEXT,
         block_size: 16,
         blocks,
         kv: KvType::F32,

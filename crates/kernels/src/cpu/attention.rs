@@ -59,8 +59,11 @@ pub(crate) fn rope<C: Cell>(
                 head.copy_from_slice(&normalize(Norm::Rms { eps }, head, gain));
             }
             for (i, &(sin, cos)) in turns.iter().enumerate() {
-                let (a, b) =
-                    if spec.interleaved { (2 * i, 2 * i + 1) } else { (i, i + spec.pairs) };
+                let (a, b) = if spec.interleaved {
+                    (2 * i, 2 * i + 1)
+                } else {
+                    (i, i + spec.pairs)
+                };
                 let (x, y) = (head[a], head[b]);
                 head[a] = x * cos - y * sin;
                 head[b] = y * cos + x * sin;
@@ -71,7 +74,10 @@ pub(crate) fn rope<C: Cell>(
                 *to = C::from_f32(*from);
             }
         };
-        fill(&mut keys[slot * kv..][..kv], &qkv[width - 2 * kv..width - kv]);
+        fill(
+            &mut keys[slot * kv..][..kv],
+            &qkv[width - 2 * kv..width - kv],
+        );
         fill(&mut values[slot * kv..][..kv], &qkv[width - kv..]);
     }
 }
@@ -94,7 +100,11 @@ impl<C: Cell> Attention<'_, C> {
     /// Where `head_dim` is no multiple of 8.
     pub(crate) fn run(&self, isa: Isa) -> Vec<f32> {
         let spec = self.spec;
-        assert!(spec.head_dim.is_multiple_of(8), "head_dim {} is no multiple of 8", spec.head_dim);
+        assert!(
+            spec.head_dim.is_multiple_of(8),
+            "head_dim {} is no multiple of 8",
+            spec.head_dim
+        );
         let group = spec.heads / spec.kv_heads * spec.head_dim;
         let mut out = vec![0.0; self.rows.len() / 3 * spec.kv_heads * group];
         let tasks = out.len() / group;
@@ -102,7 +112,12 @@ impl<C: Cell> Attention<'_, C> {
         threads::share(tasks, |task| {
             // SAFETY: each task has its own heads of its own row.
             let out = unsafe { shared.part(task * group, group) };
-            isa.run(Heads { attention: self, row: task / spec.kv_heads, kv_head: task % spec.kv_heads, out });
+            isa.run(Heads {
+                attention: self,
+                row: task / spec.kv_heads,
+                kv_head: task % spec.kv_heads,
+                out,
+            });
         });
         out
     }
@@ -121,9 +136,18 @@ impl<C: Cell> Job for Heads<'_, C> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Attention { qkv, cache, rows, tables, blocks, spec } = *self.attention;
+        let Attention {
+            qkv,
+            cache,
+            rows,
+            tables,
+            blocks,
+            spec,
+        } = *self.attention;
         let (dim, kv) = (spec.head_dim, spec.kv_heads * spec.head_dim);
-        let [position, _, sequence] = rows[self.row * 3..][..3] else { unreachable!() };
+        let [position, _, sequence] = rows[self.row * 3..][..3] else {
+            unreachable!()
+        };
         let position = position as usize;
         let table = &tables[sequence as usize * blocks..][..blocks];
         let (keys, values) = cache.split_at(cache.len() / 2);
@@ -139,11 +163,12 @@ impl<C: Cell> Job for Heads<'_, C> {
             for (t, score) in (start..=position).zip(&mut scores) {
                 let key = keys[at(t)..][..dim].as_ptr().cast();
                 // SAFETY: `key` is `dim` cells, `query` as many floats and whole eights.
-                let [dot] = unsafe {
-                    <Floats<C::Format> as Weights>::dot::<S, 1>(key, dim, [&query])
-                };
+                let [dot] =
+                    unsafe { <Floats<C::Format> as Weights>::dot::<S, 1>(key, dim, [&query]) };
                 let scaled = dot * spec.scale;
-                *score = spec.softcap.map_or(scaled, |cap| cap * (scaled / cap).tanh());
+                *score = spec
+                    .softcap
+                    .map_or(scaled, |cap| cap * (scaled / cap).tanh());
             }
             let max = scores.iter().copied().fold(f32::MIN, f32::max);
             let mut sum = 0.0;

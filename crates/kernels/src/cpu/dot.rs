@@ -1,24 +1,28 @@
 //! One weight row against one or several input rows.
 
 use super::quant::Quant;
-use super::simd::Simd;
+use super::simd::{ORDER, Simd};
 
-/// An input row in 8 bits: blocks of 32 with `x ≈ scale · q`, `q` in −127 ..= 127.
-pub(crate) struct Row8 {
+/// An input row in 16 bits: groups of 32 with `x ≈ scale · q`, `q` in −32767 ..= 32767, laid out in
+/// [`ORDER`].
+///
+/// Eight bits would make the product faster and the answers worse: on SmolLM2-135M they move
+/// log-probabilities by up to 0.7 and change greedy answers; with sixteen the sums are those of `f32`.
+pub(crate) struct Row16 {
     /// Quantized values.
-    pub q: Vec<i8>,
-    /// One scale a block.
+    pub q: Vec<i16>,
+    /// One scale a group.
     pub scales: Vec<f32>,
-    /// `scale · Σ q` of each half block, padded with zeros to whole eights.
+    /// `scale · Σ q` of each half group, padded with zeros to whole eights.
     pub sums: Vec<f32>,
 }
 
-impl Row8 {
+impl Row16 {
     /// Quantizes a row whose length is a multiple of 32.
     #[inline(always)]
-    pub(crate) fn new(x: &[f32]) -> Row8 {
+    pub(crate) fn new(x: &[f32]) -> Row16 {
         let blocks = x.len() / 32;
-        let mut row = Row8 {
+        let mut row = Row16 {
             q: vec![0; x.len()],
             scales: Vec::with_capacity(blocks),
             sums: Vec::with_capacity((2 * blocks).next_multiple_of(8)),
@@ -31,14 +35,18 @@ impl Row8 {
                 }
             }
             let largest = largest.iter().fold(0f32, |m, v| m.max(*v));
-            let scale = largest / 127.0;
+            let scale = largest / 32767.0;
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-            for (q, x) in q.iter_mut().zip(x) {
-                *q = (x * inverse).round_ties_even() as i8;
+            let mut whole = [0i32; 32];
+            for (q, x) in whole.iter_mut().zip(x) {
+                *q = (x * inverse).round_ties_even() as i32;
             }
-            let sum = |half: &[i8]| half.iter().map(|&q| i32::from(q)).sum::<i32>() as f32 * scale;
+            for (q, from) in q.iter_mut().zip(ORDER) {
+                *q = whole[from] as i16;
+            }
+            let sum = |half: &[i32]| half.iter().sum::<i32>() as f32 * scale;
             row.scales.push(scale);
-            row.sums.extend([sum(&q[..16]), sum(&q[16..])]);
+            row.sums.extend([sum(&whole[..16]), sum(&whole[16..])]);
         }
         row.sums.resize((2 * blocks).next_multiple_of(8), 0.0);
         row
@@ -67,17 +75,17 @@ pub(crate) trait Weights: 'static {
 }
 
 impl<Q: Quant> Weights for Q {
-    type Row = Row8;
+    type Row = Row16;
 
-    fn prepare(x: Vec<f32>) -> Row8 {
-        Row8::new(&x)
+    fn prepare(x: Vec<f32>) -> Row16 {
+        Row16::new(&x)
     }
 
     #[inline(always)]
     unsafe fn dot<S: Simd, const N: usize>(
         w: *const u8,
         columns: usize,
-        x: [&Row8; N],
+        x: [&Row16; N],
     ) -> [f32; N] {
         let (groups, total) = (Q::FORMAT.block() / 32, columns / 32);
         // SAFETY: `w` holds `columns / block` blocks, each of `groups` groups; every input row holds
@@ -92,11 +100,11 @@ impl<Q: Quant> Weights for Q {
                     let bytes = w.add(block * Q::FORMAT.block_bytes());
                     for g in 0..groups {
                         let (at, group) = (block * groups + g, Q::group::<S>(bytes, g));
+                        let w = S::widen(group.q);
                         mins[2 * (at - start)] = group.min[0];
                         mins[2 * (at - start) + 1] = group.min[1];
                         for n in 0..N {
-                            let q = S::bytes(x[n].q.as_ptr().add(at * 32).cast());
-                            let dot = S::to_f32(S::dot(group.q, q, Q::WIDE));
+                            let dot = S::to_f32(S::dot(w, x[n].q.as_ptr().add(at * 32)));
                             let scale = S::splat(*x[n].scales.as_ptr().add(at));
                             acc[n] = S::fma(acc[n], dot, S::mul(group.scale, scale));
                         }
@@ -186,11 +194,7 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
             if !columns.is_multiple_of(8) {
                 let mut rest = [0u8; 32];
                 let tail = columns % 8 * F::BYTES;
-                std::ptr::copy_nonoverlapping(
-                    w.add(whole * 8 * F::BYTES),
-                    rest.as_mut_ptr(),
-                    tail,
-                );
+                std::ptr::copy_nonoverlapping(w.add(whole * 8 * F::BYTES), rest.as_mut_ptr(), tail);
                 let w = F::load::<S>(rest.as_ptr());
                 for n in 0..N {
                     let x = S::load_f32(x[n].as_ptr().add(whole * 8).cast());

@@ -41,7 +41,10 @@ impl Linear<'_> {
         if count == 0 {
             return;
         }
-        let row_bytes = layout.format.row_bytes(layout.columns).expect("Matrix checked the block");
+        let row_bytes = layout
+            .format
+            .row_bytes(layout.columns)
+            .expect("Matrix checked the block");
         let w = &self.w[..layout.rows * row_bytes];
 
         let mut rows: Vec<Option<W::Row>> = (0..count).map(|_| None).collect();
@@ -61,7 +64,15 @@ impl Linear<'_> {
             let first = task * size;
             let last = (first + size).min(layout.rows);
             let w = &w[first * row_bytes..last * row_bytes];
-            isa.run(Tile::<W> { linear: self, rows: &rows, w, row_bytes, first, out, width });
+            isa.run(Tile::<W> {
+                linear: self,
+                rows: &rows,
+                w,
+                row_bytes,
+                first,
+                out,
+                width,
+            });
         });
     }
 }
@@ -76,7 +87,12 @@ struct Prepare<'a, W> {
 
 impl<'a, W: Weights> Prepare<'a, W> {
     fn new(input: Input, x: &'a [f32], gains: &'a [f32]) -> Self {
-        Prepare { input, x, gains, _weights: std::marker::PhantomData }
+        Prepare {
+            input,
+            x,
+            gains,
+            _weights: std::marker::PhantomData,
+        }
     }
 }
 
@@ -91,7 +107,10 @@ impl<W: Weights> Job for Prepare<'_, W> {
             Input::Act(act) => self.x.iter().map(|&v| activate(act, v)).collect(),
             Input::Gated(act) => {
                 let (gate, up) = self.x.split_at(self.x.len() / 2);
-                gate.iter().zip(up).map(|(&g, u)| activate(act, g) * u).collect()
+                gate.iter()
+                    .zip(up)
+                    .map(|(&g, u)| activate(act, g) * u)
+                    .collect()
             }
         })
     }
@@ -151,11 +170,14 @@ impl<W: Weights> Tile<'_, W> {
             // checks), the instruction set is the caller's.
             let dots = unsafe { W::dot::<S, N>(w.as_ptr(), spec.layout.columns, x) };
             for (n, dot) in dots.into_iter().enumerate() {
-                let value = if spec.bias { dot + self.linear.bias[j] } else { dot };
-                // SAFETY: this task alone writes output column `j`.
-                let out = unsafe {
-                    &mut self.out.part((r + n) * self.width + spec.first + j, 1)[0]
+                let value = if spec.bias {
+                    dot + self.linear.bias[j]
+                } else {
+                    dot
                 };
+                // SAFETY: this task alone writes output column `j`.
+                let out =
+                    unsafe { &mut self.out.part((r + n) * self.width + spec.first + j, 1)[0] };
                 *out = if spec.accumulate { *out + value } else { value };
             }
         }

@@ -1,6 +1,6 @@
 //! The CPU twin: SIMD on the file's own bytes, on burn's Flex tensors.
 //!
-//! Integer dot products on 8-bit activations for quantized weights, floats for float weights. Rows
+//! Integer dot products on 16-bit activations for quantized weights, floats for float weights. Rows
 //! are shared between threads; each output is computed by one thread in one order, so results do
 //! not depend on the number of threads or on what else is in the batch.
 
@@ -28,7 +28,11 @@ use isa::Isa;
 /// What the CPU twin runs on, as in `AVX-512 VNNI, 2 threads`.
 pub fn cpu_description() -> String {
     let threads = threads::count();
-    format!("{}, {threads} thread{}", Isa::best().name(), if threads == 1 { "" } else { "s" })
+    format!(
+        "{}, {threads} thread{}",
+        Isa::best().name(),
+        if threads == 1 { "" } else { "s" }
+    )
 }
 
 /// The elements of a contiguous tensor.
@@ -39,7 +43,10 @@ fn slice<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
 
 fn slice_mut<E: Element + bytemuck::Pod>(tensor: &mut FlexTensor) -> &mut [E] {
     assert!(tensor.is_contiguous(), "kernels take contiguous tensors");
-    let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+    let (start, len) = (
+        tensor.layout().start_offset(),
+        tensor.layout().num_elements(),
+    );
     &mut tensor.storage_mut::<E>()[start..][..len]
 }
 
@@ -55,9 +62,15 @@ fn columns(tensor: &FlexTensor) -> usize {
 impl Kernels for Flex {
     fn embed(table: FlexTensor, ids: FlexTensor, layout: Layout, scale: f32) -> FlexTensor {
         let ids = slice::<i32>(&ids);
-        let bytes = layout.format.row_bytes(layout.columns).expect("Matrix checked the block");
+        let bytes = layout
+            .format
+            .row_bytes(layout.columns)
+            .expect("Matrix checked the block");
         let table = &table.bytes()[..layout.rows * bytes];
-        tensor(reference::embed(table, ids, layout, scale), [ids.len(), layout.columns])
+        tensor(
+            reference::embed(table, ids, layout, scale),
+            [ids.len(), layout.columns],
+        )
     }
 
     fn linear(
@@ -70,7 +83,13 @@ impl Kernels for Flex {
     ) -> FlexTensor {
         let width = columns(&out);
         let (x, gains, bias) = (slice(x), slice(gains), slice(bias));
-        let linear = linear::Linear { x, w: w.bytes(), gains, bias, spec };
+        let linear = linear::Linear {
+            x,
+            w: w.bytes(),
+            gains,
+            bias,
+            spec,
+        };
         linear.run(Isa::best(), slice_mut(&mut out), width);
         out
     }
@@ -107,10 +126,26 @@ impl Kernels for Flex {
         let isa = Isa::best();
         let mixed = if cache.dtype() == DType::F16 {
             let cache = slice::<f16>(cache);
-            attention::Attention { qkv, cache, rows, tables, blocks, spec }.run(isa)
+            attention::Attention {
+                qkv,
+                cache,
+                rows,
+                tables,
+                blocks,
+                spec,
+            }
+            .run(isa)
         } else {
             let cache = slice::<f32>(cache);
-            attention::Attention { qkv, cache, rows, tables, blocks, spec }.run(isa)
+            attention::Attention {
+                qkv,
+                cache,
+                rows,
+                tables,
+                blocks,
+                spec,
+            }
+            .run(isa)
         };
         tensor(mixed, [rows.len() / 3, spec.heads * spec.head_dim])
     }

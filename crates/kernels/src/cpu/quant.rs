@@ -1,7 +1,7 @@
 //! Weights as the file has them: how a group of 32 becomes bytes, a scale and a minimum.
 //!
 //! Every quantized format is `w = scale · q + min` with `q` an unsigned byte, so a dot product with
-//! a row of 8-bit activations `x = s · a` is `scale · s · Σ q·a + min · s · Σ a`, and `Σ a` is known
+//! a row of 16-bit activations `x = s · a` is `scale · s · Σ q·a + min · s · Σ a`, and `Σ a` is known
 //! once a row. This file is the only one that knows block layouts (`ggml-common.h`).
 
 use super::simd::Simd;
@@ -20,8 +20,6 @@ pub(crate) struct Group<S: Simd> {
 /// A quantized format.
 pub(crate) trait Quant: 'static {
     const FORMAT: Format;
-    /// Some `q` is above 127.
-    const WIDE: bool = false;
 
     /// Group `g` of a block.
     ///
@@ -58,7 +56,11 @@ impl Quant for Q4_0 {
         // SAFETY: see above.
         unsafe {
             let d = half::<S>(block);
-            Group { q: S::nibbles(block.add(2)), scale: S::splat(d), min: [-8.0 * d; 2] }
+            Group {
+                q: S::nibbles(block.add(2)),
+                scale: S::splat(d),
+                min: [-8.0 * d; 2],
+            }
         }
     }
 }
@@ -70,7 +72,11 @@ impl Quant for Q4_1 {
         // SAFETY: see above.
         unsafe {
             let scale = S::splat(half::<S>(block));
-            Group { q: S::nibbles(block.add(4)), scale, min: [half::<S>(block.add(2)); 2] }
+            Group {
+                q: S::nibbles(block.add(4)),
+                scale,
+                min: [half::<S>(block.add(2)); 2],
+            }
         }
     }
 }
@@ -84,7 +90,11 @@ impl Quant for Q5_0 {
             let d = half::<S>(block);
             let high = S::bits(block.add(2).cast::<u32>().read_unaligned().to_le());
             let q = S::or(S::nibbles(block.add(6)), high);
-            Group { q, scale: S::splat(d), min: [-16.0 * d; 2] }
+            Group {
+                q,
+                scale: S::splat(d),
+                min: [-16.0 * d; 2],
+            }
         }
     }
 }
@@ -98,14 +108,17 @@ impl Quant for Q5_1 {
             let high = S::bits(block.add(4).cast::<u32>().read_unaligned().to_le());
             let q = S::or(S::nibbles(block.add(8)), high);
             let min = half::<S>(block.add(2));
-            Group { q, scale: S::splat(half::<S>(block)), min: [min; 2] }
+            Group {
+                q,
+                scale: S::splat(half::<S>(block)),
+                min: [min; 2],
+            }
         }
     }
 }
 
 impl Quant for Q8_0 {
     const FORMAT: Format = Format::Q8_0;
-    const WIDE: bool = true;
     #[inline(always)]
     unsafe fn group<S: Simd>(block: *const u8, _: usize) -> Group<S> {
         // SAFETY: see above.
@@ -113,7 +126,11 @@ impl Quant for Q8_0 {
             let d = half::<S>(block);
             // The sign bit flipped: i8 + 128 as u8.
             let q = S::xor(S::bytes(block.add(2)), 0x80);
-            Group { q, scale: S::splat(d), min: [-128.0 * d; 2] }
+            Group {
+                q,
+                scale: S::splat(d),
+                min: [-128.0 * d; 2],
+            }
         }
     }
 }
@@ -148,7 +165,11 @@ impl Quant for Q4K {
             let (scale, min) = scale_min::<S>(block, g);
             let both = S::bytes(block.add(16 + g / 2 * 32));
             let q = S::and(S::shr(both, g as u32 % 2 * 4), 15);
-            Group { q, scale: S::splat(scale), min: [min; 2] }
+            Group {
+                q,
+                scale: S::splat(scale),
+                min: [min; 2],
+            }
         }
     }
 }
@@ -164,7 +185,11 @@ impl Quant for Q5K {
             let low = S::and(S::shr(both, g as u32 % 2 * 4), 15);
             let high = S::and(S::shr(S::bytes(block.add(16)), g as u32), 1);
             let q = S::or(low, S::shl(high, 4));
-            Group { q, scale: S::splat(scale), min: [min; 2] }
+            Group {
+                q,
+                scale: S::splat(scale),
+                min: [min; 2],
+            }
         }
     }
 }
@@ -184,7 +209,11 @@ impl Quant for Q6K {
             let d = half::<S>(block.add(208));
             let scales = block.add(192 + 2 * g).cast::<i8>();
             let (a, b) = (d * f32::from(*scales), d * f32::from(*scales.add(1)));
-            Group { q, scale: S::halves(a, b), min: [-32.0 * a, -32.0 * b] }
+            Group {
+                q,
+                scale: S::halves(a, b),
+                min: [-32.0 * a, -32.0 * b],
+            }
         }
     }
 }

@@ -1,8 +1,15 @@
 //! The vector operations the CPU twin is written in, and one implementation an instruction set.
 //!
-//! A vector is 32 bytes, their 8 partial sums as `i32`, or 8 `f32`. Lane `i` of a byte dot product
-//! sums bytes of the same half: lanes 0..4 of bytes 0..16, lanes 4..8 of bytes 16..32, so that a
-//! scale can differ between the halves (`Q6_K`).
+//! A vector is 32 bytes, half of them as `i16`, 8 sums as `i32`, or 8 `f32`. A dot product sums
+//! elements of the same half of 32: lanes 0..4 of elements 0..16, lanes 4..8 of elements 16..32, so
+//! that a scale can differ between the halves (`Q6_K`).
+
+/// Where each element of a group of 32 lies among its 16-bit numbers: what widening the low and
+/// the high eight bytes of each half gives.
+pub(crate) const ORDER: [usize; 32] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25,
+    26, 27, 28, 29, 30, 31,
+];
 
 /// One instruction set.
 ///
@@ -11,8 +18,10 @@
 /// it before it hands out the type), and pointers to be readable for the length named.
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Simd: Copy + 'static {
-    /// 32 × u8 (or i8).
+    /// 32 × u8.
     type U8: Copy;
+    /// 16 × i16.
+    type I16: Copy;
     /// 8 × i32.
     type I32: Copy;
     /// 8 × f32.
@@ -32,8 +41,10 @@ pub(crate) trait Simd: Copy + 'static {
     /// Shifts 16-bit lanes: bits cross byte borders, so mask before (left) or after (right).
     unsafe fn shl(a: Self::U8, n: u32) -> Self::U8;
     unsafe fn shr(a: Self::U8, n: u32) -> Self::U8;
-    /// u8 · i8, summed by lane. Unless `wide`, `w` is at most 127 (no 16-bit overflow).
-    unsafe fn dot(w: Self::U8, x: Self::U8, wide: bool) -> Self::I32;
+    /// The bytes as 16-bit numbers, in [`ORDER`].
+    unsafe fn widen(a: Self::U8) -> [Self::I16; 2];
+    /// Products with 32 numbers that lie in [`ORDER`], summed by lane.
+    unsafe fn dot(w: [Self::I16; 2], x: *const i16) -> Self::I32;
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
     unsafe fn splat(a: f32) -> Self::F32;
     /// Four lanes of each.
@@ -55,6 +66,7 @@ pub(crate) struct Scalar;
 
 impl Simd for Scalar {
     type U8 = [u8; 32];
+    type I16 = [i16; 16];
     type I32 = [i32; 8];
     type F32 = [f32; 8];
     const TILE: usize = 4;
@@ -68,7 +80,13 @@ impl Simd for Scalar {
     unsafe fn nibbles(at: *const u8) -> [u8; 32] {
         // SAFETY: the caller vouches for 16 readable bytes.
         let packed = unsafe { at.cast::<[u8; 16]>().read_unaligned() };
-        std::array::from_fn(|i| if i < 16 { packed[i] & 15 } else { packed[i - 16] >> 4 })
+        std::array::from_fn(|i| {
+            if i < 16 {
+                packed[i] & 15
+            } else {
+                packed[i - 16] >> 4
+            }
+        })
     }
     #[inline(always)]
     unsafe fn bits(mask: u32) -> [u8; 32] {
@@ -95,9 +113,17 @@ impl Simd for Scalar {
         a.map(|v| v >> n)
     }
     #[inline(always)]
-    unsafe fn dot(w: [u8; 32], x: [u8; 32], _wide: bool) -> [i32; 8] {
+    unsafe fn widen(a: [u8; 32]) -> [[i16; 16]; 2] {
+        std::array::from_fn(|half| std::array::from_fn(|i| i16::from(a[ORDER[16 * half + i]])))
+    }
+    #[inline(always)]
+    unsafe fn dot(w: [[i16; 16]; 2], x: *const i16) -> [i32; 8] {
+        // SAFETY: the caller vouches for 32 readable numbers.
+        let x = unsafe { x.cast::<[[i16; 16]; 2]>().read_unaligned() };
         std::array::from_fn(|lane| {
-            (4 * lane..4 * lane + 4).map(|i| i32::from(w[i]) * i32::from(x[i] as i8)).sum()
+            let products = |half: usize, i: usize| i32::from(w[half][i]) * i32::from(x[half][i]);
+            let pair = |half: usize| products(half, 2 * lane) + products(half, 2 * lane + 1);
+            pair(0) + pair(1)
         })
     }
     #[inline(always)]

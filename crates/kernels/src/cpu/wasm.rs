@@ -22,6 +22,7 @@ fn zip(a: Two, b: Two, f: impl Fn(v128, v128) -> v128) -> Two {
 
 impl Simd for Simd128 {
     type U8 = Two;
+    type I16 = Two;
     type I32 = Two;
     type F32 = Two;
     const TILE: usize = 4;
@@ -70,12 +71,21 @@ impl Simd for Simd128 {
         both(a, |v| u8x16_shr(v, n))
     }
     #[inline(always)]
-    unsafe fn dot(w: Two, x: Two, _wide: bool) -> Two {
-        zip(w, x, |w, x| {
-            let low = i32x4_dot_i16x8(u16x8_extend_low_u8x16(w), i16x8_extend_low_i8x16(x));
-            let high = i32x4_dot_i16x8(u16x8_extend_high_u8x16(w), i16x8_extend_high_i8x16(x));
-            i32x4_add(low, high)
-        })
+    unsafe fn widen(a: Two) -> [Two; 2] {
+        [
+            both(a, u16x8_extend_low_u8x16),
+            both(a, u16x8_extend_high_u8x16),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn dot(w: [Two; 2], x: *const i16) -> Two {
+        // SAFETY: the caller vouches for 32 readable numbers.
+        let x = unsafe { [Self::bytes(x.cast()), Self::bytes(x.add(16).cast())] };
+        zip(
+            zip(w[0], x[0], i32x4_dot_i16x8),
+            zip(w[1], x[1], i32x4_dot_i16x8),
+            i32x4_add,
+        )
     }
     #[inline(always)]
     unsafe fn to_f32(a: Two) -> Two {
@@ -118,14 +128,20 @@ impl Simd for Simd128 {
     unsafe fn load_f16(at: *const u8) -> Two {
         // SAFETY: the caller vouches for 16 readable bytes.
         let bits = unsafe { v128_load(at.cast()) };
-        (widen_f16(u32x4_extend_low_u16x8(bits)), widen_f16(u32x4_extend_high_u16x8(bits)))
+        (
+            widen_f16(u32x4_extend_low_u16x8(bits)),
+            widen_f16(u32x4_extend_high_u16x8(bits)),
+        )
     }
     #[inline(always)]
     unsafe fn load_bf16(at: *const u8) -> Two {
         // SAFETY: the caller vouches for 16 readable bytes.
         let bits = unsafe { v128_load(at.cast()) };
         let widen = |v| u32x4_shl(v, 16);
-        (widen(u32x4_extend_low_u16x8(bits)), widen(u32x4_extend_high_u16x8(bits)))
+        (
+            widen(u32x4_extend_low_u16x8(bits)),
+            widen(u32x4_extend_high_u16x8(bits)),
+        )
     }
     #[inline(always)]
     unsafe fn store(at: *mut f32, a: Two) {
@@ -143,5 +159,8 @@ impl Simd for Simd128 {
 fn widen_f16(bits: v128) -> v128 {
     let sign = u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16);
     let rest = u32x4_shl(v128_and(bits, u32x4_splat(0x7fff)), 13);
-    v128_or(f32x4_mul(rest, f32x4_splat(f32::from_bits(0x7780_0000))), sign)
+    v128_or(
+        f32x4_mul(rest, f32x4_splat(f32::from_bits(0x7780_0000))),
+        sign,
+    )
 }

@@ -10,15 +10,16 @@ use super::simd::Simd;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// AVX-512 (F, BW, VL, VNNI): the byte dot product is one instruction.
+/// AVX-512 (F, BW, VL, VNNI): multiply, add pairs and add to a sum in one instruction.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
-/// The two differ in their byte dot product and their number of registers only.
+/// The two differ in their dot product and their number of registers only.
 macro_rules! simd_on_ymm {
     ($isa:ty, $tile:literal, $dot:expr) => {
         impl Simd for $isa {
             type U8 = __m256i;
+            type I16 = __m256i;
             type I32 = __m256i;
             type F32 = __m256;
             const TILE: usize = $tile;
@@ -72,8 +73,18 @@ macro_rules! simd_on_ymm {
                 unsafe { _mm256_srl_epi16(a, _mm_cvtsi32_si128(n as i32)) }
             }
             #[inline(always)]
-            unsafe fn dot(w: __m256i, x: __m256i, wide: bool) -> __m256i {
-                unsafe { $dot(w, x, wide) }
+            unsafe fn widen(a: __m256i) -> [__m256i; 2] {
+                unsafe {
+                    let zero = _mm256_setzero_si256();
+                    [_mm256_unpacklo_epi8(a, zero), _mm256_unpackhi_epi8(a, zero)]
+                }
+            }
+            #[inline(always)]
+            unsafe fn dot(w: [__m256i; 2], x: *const i16) -> __m256i {
+                unsafe {
+                    let x: *const __m256i = x.cast();
+                    $dot(w, [_mm256_loadu_si256(x), _mm256_loadu_si256(x.add(1))])
+                }
             }
             #[inline(always)]
             unsafe fn to_f32(a: __m256i) -> __m256 {
@@ -134,21 +145,14 @@ simd_on_ymm!(Avx2, 4, dot_avx2);
 simd_on_ymm!(Avx512, 8, dot_vnni);
 
 #[inline(always)]
-unsafe fn dot_vnni(w: __m256i, x: __m256i, _wide: bool) -> __m256i {
-    unsafe { _mm256_dpbusd_epi32(_mm256_setzero_si256(), w, x) }
+unsafe fn dot_vnni(w: [__m256i; 2], x: [__m256i; 2]) -> __m256i {
+    unsafe {
+        let sum = _mm256_dpwssd_epi32(_mm256_setzero_si256(), w[0], x[0]);
+        _mm256_dpwssd_epi32(sum, w[1], x[1])
+    }
 }
 
 #[inline(always)]
-unsafe fn dot_avx2(w: __m256i, x: __m256i, wide: bool) -> __m256i {
-    unsafe {
-        let ones = _mm256_set1_epi16(1);
-        if !wide {
-            return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones);
-        }
-        // Bytes above 127 could overflow the 16-bit pair sums: take the odd and even bytes apart.
-        let low = _mm256_set1_epi16(255);
-        let even = _mm256_maddubs_epi16(_mm256_and_si256(w, low), x);
-        let odd = _mm256_maddubs_epi16(_mm256_andnot_si256(low, w), x);
-        _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_madd_epi16(odd, ones))
-    }
+unsafe fn dot_avx2(w: [__m256i; 2], x: [__m256i; 2]) -> __m256i {
+    unsafe { _mm256_add_epi32(_mm256_madd_epi16(w[0], x[0]), _mm256_madd_epi16(w[1], x[1])) }
 }

@@ -29,7 +29,9 @@ impl Attention {
     }
 }
 
-#[cube(launch)]
+/// The places that come from `rows` and `tables` are held inside their buffers: the kernel is
+/// launched without the device's own checks.
+#[cube(launch_unchecked)]
 fn attention_kernel<C: Float>(
     out: &mut [f32],
     qkv: &[f32],
@@ -46,7 +48,10 @@ fn attention_kernel<C: Float>(
     #[define(C)] _cache: ElemType,
 ) {
     let dim = comptime!(spec.head_dim);
-    let (row, head) = (CUBE_POS / comptime!(spec.heads), CUBE_POS % comptime!(spec.heads));
+    let (row, head) = (
+        CUBE_POS / comptime!(spec.heads),
+        CUBE_POS % comptime!(spec.heads),
+    );
     let unit = UNIT_POS as usize;
     if row < count {
         let last = rows[row * 3] as usize;
@@ -80,8 +85,12 @@ fn attention_kernel<C: Float>(
             // A token an invocation: its score.
             if unit < tokens {
                 let token = chunk + unit;
-                let block = tables[table + token / comptime!(spec.block)] as usize;
-                let slot = block * comptime!(spec.block) + token % comptime!(spec.block);
+                let entry = min(table + token / comptime!(spec.block), tables.len() - 1);
+                let block = tables[entry] as usize;
+                let slot = min(
+                    block * comptime!(spec.block) + token % comptime!(spec.block),
+                    slots - 1,
+                );
                 let place = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
                 let mut score = 0.0f32;
                 for d in 0..dim {
@@ -144,29 +153,48 @@ pub fn attention(
 ) -> CubeTensor {
     let count = rows(qkv);
     let out = empty(qkv, [count, spec.heads * spec.head_dim]);
-    attention_kernel::launch(
-        &qkv.client,
-        spread(count * spec.heads),
-        CubeDim::new_1d(CHUNK as u32),
-        out.clone().into_buffer_arg(),
-        qkv.clone().into_buffer_arg(),
-        cache.clone().into_buffer_arg(),
-        table.into_buffer_arg(),
-        tables.clone().into_buffer_arg(),
-        count,
-        cache.meta.shape()[1],
-        columns(&tables).1,
-        spec.window.unwrap_or(u32::MAX as usize),
-        spec.scale,
-        spec.softcap.unwrap_or(1.0),
-        Attention {
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            block: spec.block,
-            softcap: spec.softcap.is_some(),
-        },
-        dtype_to_storage_type(cache.dtype),
+    let (all, kv) = (
+        spec.heads + 2 * spec.kv_heads,
+        spec.kv_heads * spec.head_dim,
     );
+    let fits = columns(qkv).1 == all * spec.head_dim
+        && cache.meta.shape().num_elements() == 2 * cache.meta.shape()[1] * kv
+        && table.meta.shape().num_elements() >= 3 * count
+        && tables.meta.shape().num_elements() > 0
+        && cache.meta.shape()[1] > 0;
+    assert!(
+        fits,
+        "attention: {qkv:?}, {cache:?}, {table:?}, {tables:?} for {spec:?}"
+    );
+    // SAFETY: `row < count` bounds the addresses in `qkv`, `rows` and `out`; the entry of `tables`
+    // is clamped to its last and the slot to the cache's last, so that each of a slot's columns is
+    // inside the keys, and `slots` rows further inside the values. Sizes were just checked. Shared
+    // arrays are indexed below `dim` and `CHUNK`.
+    unsafe {
+        attention_kernel::launch_unchecked(
+            &qkv.client,
+            spread(count * spec.heads),
+            CubeDim::new_1d(CHUNK as u32),
+            out.clone().into_buffer_arg(),
+            qkv.clone().into_buffer_arg(),
+            cache.clone().into_buffer_arg(),
+            table.into_buffer_arg(),
+            tables.clone().into_buffer_arg(),
+            count,
+            cache.meta.shape()[1],
+            columns(&tables).1,
+            spec.window.unwrap_or(u32::MAX as usize),
+            spec.scale,
+            spec.softcap.unwrap_or(1.0),
+            Attention {
+                heads: spec.heads,
+                kv_heads: spec.kv_heads,
+                head_dim: spec.head_dim,
+                block: spec.block,
+                softcap: spec.softcap.is_some(),
+            },
+            dtype_to_storage_type(cache.dtype),
+        )
+    };
     out
 }

@@ -27,7 +27,16 @@ fn embed_kernel(
         let row = ids[id] as usize * stride;
         let scales = scales(table, row, span, packing);
         let mut values = Array::<f32>::new(8usize);
-        weights(table, row, span, unit, columns, &scales, &mut values, packing);
+        weights(
+            table,
+            row,
+            span,
+            unit,
+            columns,
+            &scales,
+            &mut values,
+            packing,
+        );
         let first = first_column(span, unit, packing);
         #[unroll]
         for i in 0..8usize {

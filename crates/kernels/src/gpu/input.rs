@@ -24,16 +24,37 @@ impl Prologue {
             Input::Plain => (Prologue::Plain, 0.0),
             Input::Norm(norm) => {
                 let (centred, eps) = parts(norm);
-                (if centred { Prologue::Layer } else { Prologue::Rms }, eps)
+                (
+                    if centred {
+                        Prologue::Layer
+                    } else {
+                        Prologue::Rms
+                    },
+                    eps,
+                )
             }
-            Input::Act(act) => (Prologue::Act { gelu: act == Activation::Gelu }, 0.0),
-            Input::Gated(act) => (Prologue::Gated { gelu: act == Activation::Gelu }, 0.0),
+            Input::Act(act) => (
+                Prologue::Act {
+                    gelu: act == Activation::Gelu,
+                },
+                0.0,
+            ),
+            Input::Gated(act) => (
+                Prologue::Gated {
+                    gelu: act == Activation::Gelu,
+                },
+                0.0,
+            ),
         }
     }
 
     /// Columns of `x` for one of the matrix.
     pub fn width(self) -> usize {
-        if matches!(self, Prologue::Gated { .. }) { 2 } else { 1 }
+        if matches!(self, Prologue::Gated { .. }) {
+            2
+        } else {
+            1
+        }
     }
 
     pub fn is_norm(self) -> bool {
@@ -78,7 +99,11 @@ pub fn element(
     let value = x[start + column];
     if comptime!(prologue.gelu().is_some()) {
         let act = activate(value, comptime!(prologue.gelu() == Some(true)));
-        if comptime!(prologue.width() == 2) { act * x[start + columns + column] } else { act }
+        if comptime!(prologue.width() == 2) {
+            act * x[start + columns + column]
+        } else {
+            act
+        }
     } else {
         value
     }

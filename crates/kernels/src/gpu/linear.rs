@@ -52,7 +52,11 @@ pub fn linear(operands: &Operands, spec: LinearSpec) {
 pub fn run(operands: &Operands, spec: LinearSpec, way: Way) {
     let (prologue, eps) = Prologue::of(spec.input);
     let apart = matches!(way, Way::Single | Way::Tiles) || prologue == Prologue::Layer;
-    let x = if apart { prepare(operands.x, operands.gains, spec.layout.columns, spec.input) } else { operands.x.clone() };
+    let x = if apart {
+        prepare(operands.x, operands.gains, spec.layout.columns, spec.input)
+    } else {
+        operands.x.clone()
+    };
     let operands = Operands { x: &x, ..*operands };
     if way == Way::Tiles {
         return linear_gemm::launch(&operands, spec);

@@ -24,7 +24,14 @@ struct Gemm {
 
 /// Workgroup `(x, y)` takes a tile of weight rows, `z` a tile of rows of `x`.
 #[cube(launch)]
-fn gemm_kernel(out: &mut [f32], x: &[f32], w: &[u32], bias: &[f32], sizes: Sizes, #[comptime] plan: Gemm) {
+fn gemm_kernel(
+    out: &mut [f32],
+    x: &[f32],
+    w: &[u32],
+    bias: &[f32],
+    sizes: Sizes,
+    #[comptime] plan: Gemm,
+) {
     let packing = comptime!(plan.packing);
     let unit_pos = UNIT_POS as usize;
     let cube = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize;
@@ -48,7 +55,16 @@ fn gemm_kernel(out: &mut [f32], x: &[f32], w: &[u32], bias: &[f32], sizes: Sizes
 
     for span in 0..sizes.columns.div_ceil(SPAN) {
         let head = scales(w, w_row, span, packing);
-        weights(w, w_row, span, unit, sizes.columns, &head, &mut values, packing);
+        weights(
+            w,
+            w_row,
+            span,
+            unit,
+            sizes.columns,
+            &head,
+            &mut values,
+            packing,
+        );
         let first = first_column(span, unit, packing);
         #[unroll]
         for i in 0..8usize {
@@ -81,7 +97,16 @@ fn gemm_kernel(out: &mut [f32], x: &[f32], w: &[u32], bias: &[f32], sizes: Sizes
         for j in 0..BLOCK {
             let value = sums[comptime!(i * BLOCK + j)];
             let (input, output) = (input0 + down + i, output0 + across + j);
-            store(out, bias, value, input, output, &sizes, comptime!(plan.bias), comptime!(plan.accumulate));
+            store(
+                out,
+                bias,
+                value,
+                input,
+                output,
+                &sizes,
+                comptime!(plan.bias),
+                comptime!(plan.accumulate),
+            );
         }
     }
 }
@@ -100,6 +125,10 @@ pub fn launch(operands: &Operands, spec: LinearSpec) {
         operands.w.clone().into_buffer_arg(),
         operands.bias.clone().into_buffer_arg(),
         operands.sizes(spec),
-        Gemm { packing: Packing::of(spec.layout), accumulate: spec.accumulate, bias: spec.bias },
+        Gemm {
+            packing: Packing::of(spec.layout),
+            accumulate: spec.accumulate,
+            bias: spec.bias,
+        },
     );
 }

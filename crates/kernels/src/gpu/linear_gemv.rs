@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 use super::input::{Prologue, element};
 use super::unpack::{Packing, SPAN, Scales, UNITS, first_column, scales, weights};
 use super::{CubeTensor, GRID_MAX, columns, rows};
-use crate::LinearSpec;
+use crate::{Layout, LinearSpec};
 
 /// How the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +46,12 @@ impl Gemv {
 
     /// Sums of a lane, those of squares included.
     fn partials(self) -> usize {
-        self.sums() + if self.prologue == Prologue::Rms { self.inputs } else { 0 }
+        self.sums()
+            + if self.prologue == Prologue::Rms {
+                self.inputs
+            } else {
+                0
+            }
     }
 }
 
@@ -93,7 +98,7 @@ pub fn store(
 }
 
 /// Workgroup `(x, y)` takes `groups · outputs` rows of weights, `z` takes `inputs` rows of `x`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn gemv_kernel(
     out: &mut [f32],
     x: &[f32],
@@ -148,7 +153,8 @@ fn gemv_kernel(
                         inside = column < sizes.columns;
                         column = select(inside, column, 0);
                     }
-                    let mut value = element(x, start, column, sizes.columns, comptime!(plan.prologue));
+                    let mut value =
+                        element(x, start, column, sizes.columns, comptime!(plan.prologue));
                     if comptime!(plan.prologue == Prologue::Rms) {
                         let square = select(inside, value * value, 0.0);
                         sums[comptime!(plan.sums() + m)] += square;
@@ -160,7 +166,16 @@ fn gemv_kernel(
             #[unroll]
             for o in 0..comptime!(plan.outputs) {
                 let row = min(output + o, sizes.outputs - 1) * sizes.stride;
-                weights(w, row, span, unit, sizes.columns, heads.index(o), &mut values, packing);
+                weights(
+                    w,
+                    row,
+                    span,
+                    unit,
+                    sizes.columns,
+                    heads.index(o),
+                    &mut values,
+                    packing,
+                );
                 #[unroll]
                 for m in 0..comptime!(plan.inputs) {
                     let mut sum = 0.0f32;
@@ -210,7 +225,16 @@ fn gemv_kernel(
             for o in 0..comptime!(plan.outputs) {
                 let value = sums[comptime!(o * plan.inputs + m)] * factor;
                 let bias_in = comptime!(plan.bias);
-                store(out, bias, value, input + m, output + o, &sizes, bias_in, comptime!(plan.accumulate));
+                store(
+                    out,
+                    bias,
+                    value,
+                    input + m,
+                    output + o,
+                    &sizes,
+                    bias_in,
+                    comptime!(plan.accumulate),
+                );
             }
         }
     }
@@ -226,10 +250,48 @@ pub struct Operands<'a> {
 }
 
 impl Operands<'_> {
+    /// Every buffer holds what the kernels address.
+    ///
+    /// # Panics
+    /// Where one is too small.
+    pub fn check(&self, spec: LinearSpec, prologue: Prologue) {
+        let len = |tensor: &CubeTensor| tensor.meta.shape().num_elements();
+        let (inputs, width) = columns(self.out);
+        let Layout {
+            format,
+            rows,
+            columns,
+        } = spec.layout;
+        let words = rows * Packing::stride(spec.layout);
+        let words = if format.block() == 1 {
+            (words * format.block_bytes()).div_ceil(4)
+        } else {
+            words
+        };
+        let fits = spec.first + rows <= width
+            && rows > 0
+            && len(self.x) >= inputs * columns * prologue.width()
+            && len(self.w) >= words
+            && (!prologue.is_norm() || len(self.gains) >= columns)
+            && (!spec.bias || len(self.bias) >= rows);
+        assert!(
+            fits,
+            "linear: {:?}, {:?}, {:?} for {spec:?}",
+            self.out, self.x, self.w
+        );
+    }
+
     pub fn sizes(&self, spec: LinearSpec) -> SizesLaunch {
         let (inputs, width) = (rows(self.out), columns(self.out).1);
         let stride = Packing::stride(spec.layout);
-        SizesLaunch::new(inputs, spec.layout.rows, spec.layout.columns, stride, width, spec.first)
+        SizesLaunch::new(
+            inputs,
+            spec.layout.rows,
+            spec.layout.columns,
+            stride,
+            width,
+            spec.first,
+        )
     }
 }
 
@@ -237,17 +299,22 @@ pub fn launch(operands: &Operands, spec: LinearSpec, plan: Gemv, eps: f32) {
     let cubes = spec.layout.rows.div_ceil(plan.groups * plan.outputs);
     let y = cubes.div_ceil(GRID_MAX);
     let z = rows(operands.out).div_ceil(plan.inputs);
-    gemv_kernel::launch(
-        &operands.x.client,
-        CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32),
-        CubeDim::new_1d(plan.units() as u32),
-        operands.out.clone().into_buffer_arg(),
-        operands.x.clone().into_buffer_arg(),
-        operands.w.clone().into_buffer_arg(),
-        operands.gains.clone().into_buffer_arg(),
-        operands.bias.clone().into_buffer_arg(),
-        operands.sizes(spec),
-        eps,
-        plan,
-    );
+    operands.check(spec, plan.prologue);
+    // SAFETY: rows of `x` and of weights are clamped to the last, columns are inside a row, and
+    // `store` skips what is outside `out`; `check` found every buffer large enough for its shape.
+    unsafe {
+        gemv_kernel::launch_unchecked(
+            &operands.x.client,
+            CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32),
+            CubeDim::new_1d(plan.units() as u32),
+            operands.out.clone().into_buffer_arg(),
+            operands.x.clone().into_buffer_arg(),
+            operands.w.clone().into_buffer_arg(),
+            operands.gains.clone().into_buffer_arg(),
+            operands.bias.clone().into_buffer_arg(),
+            operands.sizes(spec),
+            eps,
+            plan,
+        )
+    };
 }

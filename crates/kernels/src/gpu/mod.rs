@@ -2,8 +2,11 @@
 //!
 //! No kernel binds more than [`MAX_BINDINGS`] buffers (WebGPU grants 8 and CubeCL keeps one), 256
 //! invocations or 16 KiB of workgroup memory, and none needs `shader-f16` unless the cache is
-//! `f16`. Kernels whose addresses come from the caller's data (ids, slots, tables) are bounds
+//! `f16`. Addresses that come from the caller's data (ids, slots, tables) are clamped or bounds
 //! checked on the device.
+
+// A kernel's parameters are its bindings and scalars, and its loops are the device's.
+#![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
 mod attention;
 mod embed;
@@ -55,18 +58,32 @@ fn rows(tensor: &CubeTensor) -> usize {
 fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
     let shape = Shape::new(shape);
     let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device.clone(),
+        shape,
+        handle,
+        DType::F32,
+    )
 }
 
 /// Kernels address plain row-major buffers.
 fn check(tensors: &[&CubeTensor]) {
     for tensor in tensors {
-        assert!(tensor.is_contiguous(), "kernels take contiguous tensors, found {tensor:?}");
+        assert!(
+            tensor.is_contiguous(),
+            "kernels take contiguous tensors, found {tensor:?}"
+        );
     }
 }
 
 impl Kernels for Cube {
-    fn embed(table: IntTensor<Self>, ids: IntTensor<Self>, layout: Layout, scale: f32) -> FloatTensor<Self> {
+    fn embed(
+        table: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        layout: Layout,
+        scale: f32,
+    ) -> FloatTensor<Self> {
         check(&[&table, &ids]);
         embed::embed(table, ids, layout, scale)
     }
@@ -80,7 +97,16 @@ impl Kernels for Cube {
         spec: LinearSpec,
     ) -> FloatTensor<Self> {
         check(&[&out, x, &w, gains, bias]);
-        linear::linear(&linear_gemv::Operands { out: &out, x, w: &w, gains, bias }, spec);
+        linear::linear(
+            &linear_gemv::Operands {
+                out: &out,
+                x,
+                w: &w,
+                gains,
+                bias,
+            },
+            spec,
+        );
         out
     }
 

@@ -54,7 +54,10 @@ pub fn moments(
         i += units;
     }
     let variance = total(squares, units) / f32::cast_from(columns);
-    Moments { mean: mean, factor: 1.0 / (variance + eps).sqrt() }
+    Moments {
+        mean: mean,
+        factor: 1.0 / (variance + eps).sqrt(),
+    }
 }
 
 /// A normalised element: `gains` is `[1 or 2, columns]`.
@@ -68,7 +71,11 @@ pub fn normalized(
     #[comptime] centred: bool,
 ) -> f32 {
     let scaled = (value - moments.mean) * moments.factor * gains[column];
-    if comptime!(centred) { scaled + gains[columns + column] } else { scaled }
+    if comptime!(centred) {
+        scaled + gains[columns + column]
+    } else {
+        scaled
+    }
 }
 
 /// `x + norm(y)`: a workgroup a row.

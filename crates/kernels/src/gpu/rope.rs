@@ -35,7 +35,10 @@ fn turn(angle: f32) -> Turn {
     // 2π in three parts; the first two are so short that their products are exact (Cody & Waite).
     let turns = (angle * 0.159_154_94).round();
     let rest = angle - turns * 6.28125 - turns * 0.001_935_005_2 - turns * 3.019_916e-7;
-    Turn { sin: rest.sin(), cos: rest.cos() }
+    Turn {
+        sin: rest.sin(),
+        cos: rest.cos(),
+    }
 }
 
 /// A workgroup a head of a row: queries, then keys, then values.
@@ -63,7 +66,11 @@ fn rope_kernel<C: Float>(
         let is_key = head >= comptime!(spec.heads);
         let is_value = head >= comptime!(spec.heads + spec.kv_heads);
         // Values lie `slots` rows after the keys.
-        let part = select(is_value, comptime!(spec.heads + spec.kv_heads), comptime!(spec.heads));
+        let part = select(
+            is_value,
+            comptime!(spec.heads + spec.kv_heads),
+            comptime!(spec.heads),
+        );
         let cache_row = select(is_value, slots + slot, slot) * comptime!(spec.kv_heads);
         let cached = (cache_row + head - min(part, head)) * dim;
 

@@ -17,14 +17,34 @@ fn upload(values: &[f32], shape: [usize; 2], device: &CubeDevice) -> CubeTensor 
     Cube::float_from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-fn check(way: Way, layout: Layout, rows: usize, input: Input, random: &mut Random, device: &CubeDevice) {
-    let wide = if matches!(input, Input::Gated(_)) { 2 * layout.columns } else { layout.columns };
+fn check(
+    way: Way,
+    layout: Layout,
+    rows: usize,
+    input: Input,
+    random: &mut Random,
+    device: &CubeDevice,
+) {
+    let wide = if matches!(input, Input::Gated(_)) {
+        2 * layout.columns
+    } else {
+        layout.columns
+    };
     let bytes = matrix(layout, random);
-    let (x, gains) = (random.vector(rows * wide), random.vector(2 * layout.columns));
+    let (x, gains) = (
+        random.vector(rows * wide),
+        random.vector(2 * layout.columns),
+    );
     let bias = random.vector(layout.rows);
     let mut want = random.vector(rows * (layout.rows + 2));
     let out = upload(&want, [rows, layout.rows + 2], device);
-    let spec = LinearSpec { layout, input, first: 1, accumulate: true, bias: true };
+    let spec = LinearSpec {
+        layout,
+        input,
+        first: 1,
+        accumulate: true,
+        bias: true,
+    };
     reference::linear(&mut want, layout.rows + 2, &x, &bytes, &gains, &bias, spec);
 
     let mut padded = pad_blocks(layout.format, bytes);
@@ -39,17 +59,26 @@ fn check(way: Way, layout: Layout, rows: usize, input: Input, random: &mut Rando
         bias: &upload(&bias, [1, layout.rows], device),
     };
     run(&operands, spec, way);
-    let got = block_on(Cube::float_into_data(out)).expect("the device answers").try_to_vec::<f32>().expect("f32");
+    let got = block_on(Cube::float_into_data(out))
+        .expect("the device answers")
+        .try_to_vec::<f32>()
+        .expect("f32");
     let size = want.iter().fold(1e-3f32, |size, v| size.max(v.abs()));
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-        assert!((got - want).abs() <= 2e-4 * size, "{way:?} {spec:?}: element {i} is {got}, not {want}");
+        assert!(
+            (got - want).abs() <= 2e-4 * size,
+            "{way:?} {spec:?}: element {i} is {got}, not {want}"
+        );
     }
 }
 
 #[test]
 fn every_way_to_a_product_is_the_reference_in_every_format() {
     // Planes need a real GPU: CubeCL reports none on a software one.
-    let Some(adapter) = adapters().into_iter().find(|adapter| adapter.backend == "vulkan") else {
+    let Some(adapter) = adapters()
+        .into_iter()
+        .find(|adapter| adapter.backend == "vulkan")
+    else {
         eprintln!("SKIP: no Vulkan adapter");
         return;
     };
@@ -72,8 +101,19 @@ fn every_way_to_a_product_is_the_reference_in_every_format() {
                 Input::Act(Activation::Gelu),
             ];
             let columns = if format.block() == 1 { 101 } else { 512 };
-            let layout = Layout { format, rows: 70, columns };
-            check(way, layout, [1, 7, 2, 33][i % 4], inputs[i % 4], &mut random, &device);
+            let layout = Layout {
+                format,
+                rows: 70,
+                columns,
+            };
+            check(
+                way,
+                layout,
+                [1, 7, 2, 33][i % 4],
+                inputs[i % 4],
+                &mut random,
+                &device,
+            );
         }
     }
 }
@@ -94,8 +134,12 @@ fn no_kernel_binds_more_buffers_than_webgpu_grants() {
         assert!(!kernels.is_empty());
         for kernel in kernels {
             let signature = kernel.split("{").next().unwrap_or_default();
-            let bindings = signature.matches(": &[").count() + signature.matches(": &mut [").count();
-            assert!((1..=MAX_BINDINGS).contains(&bindings), "{bindings} bindings: {signature}");
+            let bindings =
+                signature.matches(": &[").count() + signature.matches(": &mut [").count();
+            assert!(
+                (1..=MAX_BINDINGS).contains(&bindings),
+                "{bindings} bindings: {signature}"
+            );
         }
     }
 }

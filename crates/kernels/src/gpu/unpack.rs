@@ -26,13 +26,20 @@ pub struct Packing {
 impl Packing {
     /// The packing of a matrix.
     pub fn of(layout: Layout) -> Self {
-        Packing { format: layout.format, whole: layout.columns.is_multiple_of(SPAN) }
+        Packing {
+            format: layout.format,
+            whole: layout.columns.is_multiple_of(SPAN),
+        }
     }
 
     /// Words a row of blocks is apart; weights where a block is one weight.
     pub fn stride(layout: Layout) -> usize {
         let words = layout.format.block_bytes().div_ceil(4);
-        if layout.format.block() == 1 { layout.columns } else { layout.columns / layout.format.block() * words }
+        if layout.format.block() == 1 {
+            layout.columns
+        } else {
+            layout.columns / layout.format.block() * words
+        }
     }
 
     fn is_k(self) -> bool {
@@ -113,7 +120,12 @@ fn signed(byte: u32) -> f32 {
 pub fn scales(words: &[u32], row: usize, span: usize, #[comptime] packing: Packing) -> Scales {
     let size = comptime!(packing.words());
     if comptime!(packing.is_float()) {
-        Scales { low: 1.0f32, low_min: 0.0f32, high: 1.0f32, high_min: 0.0f32 }
+        Scales {
+            low: 1.0f32,
+            low_min: 0.0f32,
+            high: 1.0f32,
+            high_min: 0.0f32,
+        }
     } else if comptime!(packing.format == Format::Q6_K) {
         let block = row + span / 8 * size;
         let d = half_to_f32(words[block + 52] & 0xffff);
@@ -121,7 +133,12 @@ pub fn scales(words: &[u32], row: usize, span: usize, #[comptime] packing: Packi
         let at = block + 48 + span % 8 / 4 * 2;
         let low = d * signed(byte(words[at], span % 4));
         let high = d * signed(byte(words[at + 1], span % 4));
-        Scales { low: low, low_min: -low * 32.0, high: high, high_min: -high * 32.0 }
+        Scales {
+            low: low,
+            low_min: -low * 32.0,
+            high: high,
+            high_min: -high * 32.0,
+        }
     } else if comptime!(packing.is_k()) {
         let block = row + span / 8 * size;
         let head = words[block];
@@ -139,9 +156,21 @@ pub fn scales(words: &[u32], row: usize, span: usize, #[comptime] packing: Packi
         let low_m = b >> shift;
         let rest = c >> shift;
         let s0 = select(upper, (rest & 15) | ((low >> 6 & 3) << 4), low & 63);
-        let m0 = select(upper, (rest >> 4 & 15) | ((low_m >> 6 & 3) << 4), low_m & 63);
-        let s1 = select(upper, (rest >> 8 & 15) | ((low >> 14 & 3) << 4), low >> 8 & 63);
-        let m1 = select(upper, (rest >> 12 & 15) | ((low_m >> 14 & 3) << 4), low_m >> 8 & 63);
+        let m0 = select(
+            upper,
+            (rest >> 4 & 15) | ((low_m >> 6 & 3) << 4),
+            low_m & 63,
+        );
+        let s1 = select(
+            upper,
+            (rest >> 8 & 15) | ((low >> 14 & 3) << 4),
+            low >> 8 & 63,
+        );
+        let m1 = select(
+            upper,
+            (rest >> 12 & 15) | ((low_m >> 14 & 3) << 4),
+            low_m >> 8 & 63,
+        );
         Scales {
             low: d * f32::cast_from(s0),
             low_min: dmin * f32::cast_from(m0),
@@ -160,7 +189,12 @@ pub fn scales(words: &[u32], row: usize, span: usize, #[comptime] packing: Packi
         } else {
             d * 0.0
         };
-        Scales { low: d, low_min: min, high: d, high_min: min }
+        Scales {
+            low: d,
+            low_min: min,
+            high: d,
+            high_min: min,
+        }
     }
 }
 
@@ -207,26 +241,50 @@ pub fn weights(
 
 /// One weight of a float format; 0 beyond the last column.
 #[cube]
-fn float(words: &[u32], row: usize, column: usize, columns: usize, #[comptime] packing: Packing) -> f32 {
-    let inside = if comptime!(packing.whole) { true.runtime() } else { column < columns };
+fn float(
+    words: &[u32],
+    row: usize,
+    column: usize,
+    columns: usize,
+    #[comptime] packing: Packing,
+) -> f32 {
+    let inside = if comptime!(packing.whole) {
+        true.runtime()
+    } else {
+        column < columns
+    };
     let at = row + select(inside, column, 0);
     let value = if comptime!(packing.format == Format::F32) {
         f32::from_bits(words[at])
     } else {
         // Rows of an odd number of columns begin in the middle of a word.
         let bits = words[at / 2] >> (at % 2 * 16) as u32 & 0xffff;
-        if comptime!(packing.format == Format::F16) { half_to_f32(bits) } else { f32::from_bits(bits << 16) }
+        if comptime!(packing.format == Format::F16) {
+            half_to_f32(bits)
+        } else {
+            f32::from_bits(bits << 16)
+        }
     };
     select(inside, value, 0.0)
 }
 
 /// The word with a unit's low and high nibbles.
 #[cube]
-fn nibbles(words: &[u32], row: usize, span: usize, unit: usize, #[comptime] packing: Packing) -> u32 {
+fn nibbles(
+    words: &[u32],
+    row: usize,
+    span: usize,
+    unit: usize,
+    #[comptime] packing: Packing,
+) -> u32 {
     let size = comptime!(packing.words());
     if comptime!(packing.is_k()) {
         // Quants fill a block's last 32 words (Q4_K, Q5_K) or its first (Q6_K); 4 words a span.
-        let first = comptime!(if packing.format == Format::Q6_K { 0 } else { size - 32 });
+        let first = comptime!(if packing.format == Format::Q6_K {
+            0
+        } else {
+            size - 32
+        });
         words[row + span / 8 * size + first + span % 8 * 4 + unit]
     } else {
         // The last 4 words of a block.
@@ -243,24 +301,46 @@ struct HighBits {
 }
 
 #[cube]
-fn high_bits(words: &[u32], row: usize, span: usize, unit: usize, #[comptime] packing: Packing) -> HighBits {
+fn high_bits(
+    words: &[u32],
+    row: usize,
+    span: usize,
+    unit: usize,
+    #[comptime] packing: Packing,
+) -> HighBits {
     let size = comptime!(packing.words());
     if comptime!(packing.format == Format::Q6_K) {
         // 8 words a half, each byte 4 × 2 bits: columns j, j + 32, j + 64, j + 96.
         let word = span % 4 * 4 + unit;
         let bits = words[row + span / 8 * size + 32 + span % 8 / 4 * 8 + word % 8];
         let shift = (word / 8 * 2) as u32;
-        HighBits { low: bits >> shift, high: bits >> (shift + 4), mask: 3u32 }
+        HighBits {
+            low: bits >> shift,
+            high: bits >> (shift + 4),
+            mask: 3u32,
+        }
     } else if comptime!(packing.format == Format::Q5_K) {
         // Byte j % 32, bit j / 32.
         let bits = words[row + span / 8 * size + 4 + span % 2 * 4 + unit];
         let shift = (span % 8 / 2 * 2) as u32;
-        HighBits { low: bits >> shift, high: bits >> (shift + 1), mask: 1u32 }
+        HighBits {
+            low: bits >> shift,
+            high: bits >> (shift + 1),
+            mask: 1u32,
+        }
     } else if comptime!(matches!(packing.format, Format::Q5_0 | Format::Q5_1)) {
         let bits = words[row + span * size + 1] >> (unit * 4) as u32;
-        HighBits { low: spread(bits), high: spread(bits >> 16), mask: 1u32 }
+        HighBits {
+            low: spread(bits),
+            high: spread(bits >> 16),
+            mask: 1u32,
+        }
     } else {
-        HighBits { low: 0u32, high: 0u32, mask: 0u32 }
+        HighBits {
+            low: 0u32,
+            high: 0u32,
+            mask: 0u32,
+        }
     }
 }
 

@@ -40,40 +40,101 @@ const PLAIN: Family = Family {
     window_pattern: 1,
 };
 
-const GEMMA: Family = Family { activation: Activation::Gelu, gemma: true, ..PLAIN };
+const GEMMA: Family = Family {
+    activation: Activation::Gelu,
+    gemma: true,
+    ..PLAIN
+};
 
-const GPT: Family =
-    Family { layer_norm: true, activation: Activation::Gelu, gated: false, ..PLAIN };
+const GPT: Family = Family {
+    layer_norm: true,
+    activation: Activation::Gelu,
+    gated: false,
+    ..PLAIN
+};
 
 const FAMILIES: [Family; 8] = [
-    Family { gguf: "llama", hf: &["llama", "mistral"], interleaved: (true, false), ..PLAIN },
-    Family { gguf: "qwen2", hf: &["qwen2"], ..PLAIN },
-    Family { gguf: "qwen3", hf: &["qwen3"], ..PLAIN },
-    Family { gguf: "phi3", hf: &["phi3"], ..PLAIN },
-    Family { gguf: "gemma2", hf: &["gemma2"], window_pattern: 2, ..GEMMA },
-    Family { gguf: "gemma3", hf: &["gemma3_text", "gemma3"], window_pattern: 6, ..GEMMA },
-    Family { gguf: "gpt2", hf: &["gpt2"], learned_positions: true, ..GPT },
-    Family { gguf: "gptj", hf: &["gptj"], parallel: true, interleaved: (true, true), ..GPT },
+    Family {
+        gguf: "llama",
+        hf: &["llama", "mistral"],
+        interleaved: (true, false),
+        ..PLAIN
+    },
+    Family {
+        gguf: "qwen2",
+        hf: &["qwen2"],
+        ..PLAIN
+    },
+    Family {
+        gguf: "qwen3",
+        hf: &["qwen3"],
+        ..PLAIN
+    },
+    Family {
+        gguf: "phi3",
+        hf: &["phi3"],
+        ..PLAIN
+    },
+    Family {
+        gguf: "gemma2",
+        hf: &["gemma2"],
+        window_pattern: 2,
+        ..GEMMA
+    },
+    Family {
+        gguf: "gemma3",
+        hf: &["gemma3_text", "gemma3"],
+        window_pattern: 6,
+        ..GEMMA
+    },
+    Family {
+        gguf: "gpt2",
+        hf: &["gpt2"],
+        learned_positions: true,
+        ..GPT
+    },
+    Family {
+        gguf: "gptj",
+        hf: &["gptj"],
+        parallel: true,
+        interleaved: (true, true),
+        ..GPT
+    },
 ];
 
 impl Family {
     pub fn from_gguf(architecture: &str) -> Result<&'static Family, String> {
-        FAMILIES.iter().find(|family| family.gguf == architecture).ok_or_else(|| {
-            let known: Vec<_> = FAMILIES.iter().map(|family| family.gguf).collect();
-            format!("supported in GGUF files: {}", known.join(", "))
-        })
+        FAMILIES
+            .iter()
+            .find(|family| family.gguf == architecture)
+            .ok_or_else(|| {
+                let known: Vec<_> = FAMILIES.iter().map(|family| family.gguf).collect();
+                format!("supported in GGUF files: {}", known.join(", "))
+            })
     }
 
     pub fn from_hf(model_type: &str) -> Result<&'static Family, String> {
-        FAMILIES.iter().find(|family| family.hf.contains(&model_type)).ok_or_else(|| {
-            let known: Vec<_> = FAMILIES.iter().flat_map(|family| family.hf).copied().collect();
-            format!("supported in Hugging Face folders: {}", known.join(", "))
-        })
+        FAMILIES
+            .iter()
+            .find(|family| family.hf.contains(&model_type))
+            .ok_or_else(|| {
+                let known: Vec<_> = FAMILIES
+                    .iter()
+                    .flat_map(|family| family.hf)
+                    .copied()
+                    .collect();
+                format!("supported in Hugging Face folders: {}", known.join(", "))
+            })
     }
 
     /// Whether safetensors hold a tensor as `[in, out]`: GPT-2 was written with convolutions.
     pub fn transposed(&self, name: &str) -> bool {
-        let matrices = ["attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight"];
+        let matrices = [
+            "attn_qkv.weight",
+            "attn_output.weight",
+            "ffn_up.weight",
+            "ffn_down.weight",
+        ];
         self.gguf == "gpt2" && matrices.iter().any(|end| name.ends_with(end))
     }
 

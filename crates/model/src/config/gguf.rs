@@ -45,12 +45,16 @@ impl Config {
     ) -> Result<Option<&'static str>, Error> {
         let keys = Keys::new(meta)?;
         let context = keys.size("context_length")?;
-        let original = keys.usize("rope.scaling.original_context_length")?.unwrap_or(context);
+        let original = keys
+            .usize("rope.scaling.original_context_length")?
+            .unwrap_or(context);
         let long = match context > original {
             true => "rope_factors_long.weight",
             false => "rope_factors_short.weight",
         };
-        Ok(["rope_freqs.weight", long].into_iter().find(|name| has(name)))
+        Ok(["rope_freqs.weight", long]
+            .into_iter()
+            .find(|name| has(name)))
     }
 
     /// Reads the configuration.
@@ -76,7 +80,10 @@ impl Config {
         let head_dim = keys.usize("attention.key_length")?;
         let head_dim = head_dim.unwrap_or(width / heads.max(1));
         check_sizes(count, width, heads, head_dim).map_err(|reason| keys.unsupported(reason))?;
-        if keys.usize("attention.value_length")?.is_some_and(|value| value != head_dim) {
+        if keys
+            .usize("attention.value_length")?
+            .is_some_and(|value| value != head_dim)
+        {
             return Err(keys.unsupported("keys and values of different widths"));
         }
 
@@ -107,7 +114,11 @@ impl Config {
             attention_scale: query_scalar.powf(-0.5),
             attention_softcap: keys.f32("attn_logit_softcapping")?,
             logit_softcap: keys.f32("final_logit_softcapping")?,
-            embedding_scale: if family.gemma { (width as f32).sqrt() } else { 1.0 },
+            embedding_scale: if family.gemma {
+                (width as f32).sqrt()
+            } else {
+                1.0
+            },
             layers,
         })
     }
@@ -125,7 +136,10 @@ impl<'a> Keys<'a> {
     }
 
     fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::Unsupported { architecture: self.family.gguf.to_owned(), reason: reason.into() }
+        Error::Unsupported {
+            architecture: self.family.gguf.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     fn key(&self, name: &str) -> String {
@@ -183,7 +197,10 @@ impl<'a> Keys<'a> {
     fn scaling(&self, factors: Option<Vec<f32>>) -> Result<Scaling, Error> {
         let magnitude = self.f32("rope.scaling.attn_factor")?;
         if let Some(factors) = factors {
-            return Ok(Scaling::Factors { factors, magnitude: magnitude.unwrap_or(1.0) });
+            return Ok(Scaling::Factors {
+                factors,
+                magnitude: magnitude.unwrap_or(1.0),
+            });
         }
         let factor = match self.f32("rope.scaling.factor")? {
             Some(factor) => Some(factor),
@@ -216,7 +233,9 @@ impl<'a> Keys<'a> {
         let key = self.key("attention.sliding_window_pattern");
         if let Some(Value::Array(Array::Bool(flags))) = self.meta.get(&key) {
             let flags = flags.clone();
-            return Ok(Box::new(move |layer| flags.get(layer).copied().unwrap_or(false)));
+            return Ok(Box::new(move |layer| {
+                flags.get(layer).copied().unwrap_or(false)
+            }));
         }
         let family = self.family;
         Ok(match self.meta.usize(&key)? {

@@ -37,8 +37,11 @@ const GEMMA3: [(&str, f32); 9] = [
     ("sliding_window_pattern", 6.0),
 ];
 /// Values that Gemma 2's class assumes.
-const GEMMA2: [(&str, f32); 3] =
-    [("head_dim", 256.0), ("query_pre_attn_scalar", 256.0), ("sliding_window", 4096.0)];
+const GEMMA2: [(&str, f32); 3] = [
+    ("head_dim", 256.0),
+    ("query_pre_attn_scalar", 256.0),
+    ("sliding_window", 4096.0),
+];
 
 impl Config {
     /// The family a config.json names.
@@ -108,10 +111,18 @@ impl Config {
             activation: keys.activation()?,
             gated: family.gated,
             ropes,
-            attention_scale: if unscaled { 1.0 } else { query_scalar.powf(-0.5) },
+            attention_scale: if unscaled {
+                1.0
+            } else {
+                query_scalar.powf(-0.5)
+            },
             attention_softcap: keys.softcap("attn_logit_softcapping", 50.0)?,
             logit_softcap: keys.softcap("final_logit_softcapping", 30.0)?,
-            embedding_scale: if family.gemma { (width as f32).sqrt() } else { 1.0 },
+            embedding_scale: if family.gemma {
+                (width as f32).sqrt()
+            } else {
+                1.0
+            },
             layers,
         })
     }
@@ -125,7 +136,10 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::Unsupported { architecture: self.family.gguf.to_owned(), reason: reason.into() }
+        Error::Unsupported {
+            architecture: self.family.gguf.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     fn default(&self, key: &str) -> Option<f32> {
@@ -136,11 +150,17 @@ impl Keys<'_> {
         };
         // A field that is there as `null` is off, not forgotten.
         let forgotten = !self.fields.has(key);
-        table.iter().find(|(name, _)| *name == key && forgotten).map(|(_, value)| *value)
+        table
+            .iter()
+            .find(|(name, _)| *name == key && forgotten)
+            .map(|(_, value)| *value)
     }
 
     fn usize(&self, key: &str) -> Result<Option<usize>, Error> {
-        Ok(self.fields.usize(key)?.or(self.default(key).map(|value| value as usize)))
+        Ok(self
+            .fields
+            .usize(key)?
+            .or(self.default(key).map(|value| value as usize)))
     }
 
     fn f32(&self, key: &str) -> Result<Option<f32>, Error> {
@@ -158,17 +178,32 @@ impl Keys<'_> {
     }
 
     fn norm(&self) -> Result<Norm, Error> {
-        let key = if self.family.layer_norm { "layer_norm_epsilon" } else { "rms_norm_eps" };
+        let key = if self.family.layer_norm {
+            "layer_norm_epsilon"
+        } else {
+            "rms_norm_eps"
+        };
         let eps = self.fields.required(key, self.f32(key))?;
-        Ok(if self.family.layer_norm { Norm::Layer { eps } } else { Norm::Rms { eps } })
+        Ok(if self.family.layer_norm {
+            Norm::Layer { eps }
+        } else {
+            Norm::Rms { eps }
+        })
     }
 
     fn activation(&self) -> Result<Activation, Error> {
         // Gemma's `hidden_act` is a leftover that its class does not read.
-        let other = if self.family.gemma { "hidden_activation" } else { "hidden_act" };
+        let other = if self.family.gemma {
+            "hidden_activation"
+        } else {
+            "hidden_act"
+        };
         let name = match self.fields.str("hidden_activation")? {
             Some(name) => Some(name),
-            None => self.fields.str(other)?.or(self.fields.str("activation_function")?),
+            None => self
+                .fields
+                .str(other)?
+                .or(self.fields.str("activation_function")?),
         };
         match name {
             None => Ok(self.family.activation),
@@ -201,7 +236,10 @@ impl Keys<'_> {
                 let reason = format!("layer_types has {} entries for {count} layers", types.len());
                 return Err(self.unsupported(reason));
             }
-            return Ok(types.iter().map(|kind| *kind == "sliding_attention").collect());
+            return Ok(types
+                .iter()
+                .map(|kind| *kind == "sliding_attention")
+                .collect());
         }
         let first = match self.family.gguf {
             "qwen2" | "qwen3" => self.fields.usize("max_window_layers")?.unwrap_or(0),
@@ -209,7 +247,9 @@ impl Keys<'_> {
         };
         let pattern = self.usize("sliding_window_pattern")?;
         let pattern = pattern.unwrap_or(self.family.window_pattern);
-        Ok((0..count).map(|layer| layer >= first && family::is_local(layer, pattern)).collect())
+        Ok((0..count)
+            .map(|layer| layer >= first && family::is_local(layer, pattern))
+            .collect())
     }
 
     /// The rotary tables: the global one, then Gemma 3's for local layers.
@@ -228,16 +268,30 @@ impl Keys<'_> {
     fn rope(&self, kind: &str, head_dim: usize) -> Result<Rope, Error> {
         let local = kind == "sliding_attention";
         let new = self.fields.object("rope_parameters")?;
-        let new = match new.as_ref().map(|all| all.object(kind)).transpose()?.flatten() {
+        let new = match new
+            .as_ref()
+            .map(|all| all.object(kind))
+            .transpose()?
+            .flatten()
+        {
             Some(own) => Some(own),
             None => new.filter(|all| !local && all.get("full_attention").is_none()),
         };
-        let base = match new.as_ref().map(|own| own.f32("rope_theta")).transpose()?.flatten() {
+        let base = match new
+            .as_ref()
+            .map(|own| own.f32("rope_theta"))
+            .transpose()?
+            .flatten()
+        {
             Some(base) => base,
             None if local => self.f32("rope_local_base_freq")?.unwrap_or(10_000.0),
             None => self.f32("rope_theta")?.unwrap_or(10_000.0),
         };
-        let old = if local { None } else { self.fields.object("rope_scaling")? };
+        let old = if local {
+            None
+        } else {
+            self.fields.object("rope_scaling")?
+        };
         let own = new.or(old).unwrap_or_default();
 
         let part = own.f32("partial_rotary_factor")?;
@@ -256,10 +310,16 @@ impl Keys<'_> {
     }
 
     fn scaling(&self, own: &Fields) -> Result<Scaling, Error> {
-        let kind = own.str("rope_type")?.or(own.str("type")?).unwrap_or("default");
+        let kind = own
+            .str("rope_type")?
+            .or(own.str("type")?)
+            .unwrap_or("default");
         let context = self.context()?;
         let key = "original_max_position_embeddings";
-        let original = own.usize(key)?.or(self.fields.usize(key)?).unwrap_or(context);
+        let original = own
+            .usize(key)?
+            .or(self.fields.usize(key)?)
+            .unwrap_or(context);
         let factor = || match own.required("factor", own.f32("factor"))? {
             factor if factor > 0.0 => Ok(factor),
             factor => Err(self.unsupported(format!("rope scaling by {factor}"))),
@@ -301,7 +361,11 @@ impl Keys<'_> {
             "longrope" | "su" => {
                 // One set must hold for a whole sequence: the long one where the model was made
                 // for more than its original context.
-                let key = if context > original { "long_factor" } else { "short_factor" };
+                let key = if context > original {
+                    "long_factor"
+                } else {
+                    "short_factor"
+                };
                 let factors = own.required(key, own.f32s(key))?;
                 let magnitude = magnitude.unwrap_or_else(|| long_magnitude(context, original));
                 Scaling::Factors { factors, magnitude }

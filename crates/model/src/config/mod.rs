@@ -80,11 +80,19 @@ const HEAD_LIMIT: usize = 65_536;
 
 /// Layers by their kind: local ones see the window and turn by the last rope, others see all and
 /// turn by the first.
-fn layers(count: usize, window: Option<usize>, ropes: usize, local: impl Fn(usize) -> bool) -> Vec<Layer> {
+fn layers(
+    count: usize,
+    window: Option<usize>,
+    ropes: usize,
+    local: impl Fn(usize) -> bool,
+) -> Vec<Layer> {
     let layer = |index| {
         let local = window.is_some() && local(index);
         let rope = if local { ropes.saturating_sub(1) } else { 0 };
-        Layer { window: window.filter(|_| local), rope }
+        Layer {
+            window: window.filter(|_| local),
+            rope,
+        }
     };
     (0..count).map(layer).collect()
 }
@@ -97,7 +105,10 @@ fn check_sizes(layers: usize, width: usize, heads: usize, head_dim: usize) -> Re
         ("heads", heads, 1 << 16),
         ("head width", head_dim, HEAD_LIMIT),
     ];
-    match limits.into_iter().find(|(_, found, most)| *found == 0 || found > most) {
+    match limits
+        .into_iter()
+        .find(|(_, found, most)| *found == 0 || found > most)
+    {
         Some((what, found, most)) => Err(format!("{what} is {found}, expected 1 to {most}")),
         None => Ok(()),
     }

@@ -10,9 +10,7 @@ pub(crate) enum Scaling {
     /// As trained.
     None,
     /// Positions divided by a factor (Chen et al. 2023).
-    Linear {
-        factor: f32,
-    },
+    Linear { factor: f32 },
     /// Low frequencies divided, high ones kept, a ramp between (Llama 3.1).
     Llama3 {
         factor: f32,
@@ -35,10 +33,7 @@ pub(crate) enum Scaling {
     },
     /// Each frequency divided by its own factor (LongRoPE, Ding et al. 2024; also the
     /// `rope_freqs.weight` of GGUF files).
-    Factors {
-        factors: Vec<f32>,
-        magnitude: f32,
-    },
+    Factors { factors: Vec<f32>, magnitude: f32 },
 }
 
 impl Rope {
@@ -53,12 +48,18 @@ impl Rope {
         scaling: &Scaling,
     ) -> Result<Rope, String> {
         // In f64, because late positions multiply the error of a frequency.
-        let plain = (0..dims / 2).map(|i| f64::from(base).powf(-2.0 * i as f64 / dims as f64) as f32);
+        let plain =
+            (0..dims / 2).map(|i| f64::from(base).powf(-2.0 * i as f64 / dims as f64) as f32);
         let plain: Vec<f32> = plain.collect();
         let (frequencies, magnitude) = match scaling {
             Scaling::None => (plain, 1.0),
             Scaling::Linear { factor } => (plain.iter().map(|f| f / factor).collect(), 1.0),
-            Scaling::Llama3 { factor, low, high, original } => {
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => {
                 let scale = |f: &f32| {
                     let turns = original * f / TAU;
                     let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -66,11 +67,17 @@ impl Rope {
                 };
                 (plain.iter().map(scale).collect(), 1.0)
             }
-            Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, magnitude } => {
+            Scaling::Yarn {
+                factor,
+                original,
+                beta_fast,
+                beta_slow,
+                truncate,
+                magnitude,
+            } => {
                 // The dimension whose frequency makes this many turns in the original context.
-                let dimension = |turns: f32| {
-                    dims as f32 * (original / (turns * TAU)).ln() / (2.0 * base.ln())
-                };
+                let dimension =
+                    |turns: f32| dims as f32 * (original / (turns * TAU)).ln() / (2.0 * base.ln());
                 let (mut low, mut high) = (dimension(*beta_fast), dimension(*beta_slow));
                 if *truncate {
                     (low, high) = (low.floor(), high.ceil());
@@ -89,22 +96,41 @@ impl Rope {
                     let (found, expected) = (factors.len(), plain.len());
                     return Err(format!("{found} rotary factors for {expected} frequencies"));
                 }
-                (plain.iter().zip(factors).map(|(f, factor)| f / factor).collect(), *magnitude)
+                (
+                    plain
+                        .iter()
+                        .zip(factors)
+                        .map(|(f, factor)| f / factor)
+                        .collect(),
+                    *magnitude,
+                )
             }
         };
-        Ok(Rope { interleaved, frequencies, magnitude })
+        Ok(Rope {
+            interleaved,
+            frequencies,
+            magnitude,
+        })
     }
 }
 
 /// YaRN's factor on sine and cosine, section 3.4 of the paper.
 pub(crate) fn yarn_magnitude(factor: f32) -> f32 {
-    if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 }
+    if factor <= 1.0 {
+        1.0
+    } else {
+        0.1 * factor.ln() + 1.0
+    }
 }
 
 /// LongRoPE's factor on sine and cosine for a context extended from `original` to `context`.
 pub(crate) fn long_magnitude(context: usize, original: usize) -> f32 {
     let factor = context as f32 / original as f32;
-    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f32).ln()).sqrt() }
+    if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original as f32).ln()).sqrt()
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +150,12 @@ mod tests {
 
     #[test]
     fn llama3_keeps_fast_frequencies_and_divides_slow_ones() {
-        let scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 };
+        let scaling = Scaling::Llama3 {
+            factor: 8.0,
+            low: 1.0,
+            high: 4.0,
+            original: 8192.0,
+        };
         let (plain, scaled) = (frequencies(&Scaling::None), frequencies(&scaling));
         assert_eq!(scaled[0], plain[0]);
         assert_eq!(scaled[31], plain[31] / 8.0);
@@ -152,7 +183,10 @@ mod tests {
 
     #[test]
     fn a_wrong_number_of_factors_is_refused() {
-        let scaling = Scaling::Factors { factors: vec![1.0; 31], magnitude: 1.0 };
+        let scaling = Scaling::Factors {
+            factors: vec![1.0; 31],
+            magnitude: 1.0,
+        };
         let reason = Rope::new(false, 10000.0, 64, &scaling).unwrap_err();
         assert_eq!(reason, "31 rotary factors for 32 frequencies");
     }

@@ -14,7 +14,10 @@ pub struct Metadata {
 
 impl Metadata {
     pub(super) fn new(file: &str, values: BTreeMap<String, Value>) -> Self {
-        Metadata { file: file.to_owned(), values }
+        Metadata {
+            file: file.to_owned(),
+            values,
+        }
     }
 
     /// The file's name.
@@ -55,7 +58,9 @@ impl Metadata {
     /// # Errors
     /// Where the key holds something else.
     pub fn f32(&self, key: &str) -> Result<Option<f32>, Error> {
-        self.typed(key, "a finite number", |value| value.as_f32().filter(|x| x.is_finite()))
+        self.typed(key, "a finite number", |value| {
+            value.as_f32().filter(|x| x.is_finite())
+        })
     }
 
     /// A truth value.
@@ -96,7 +101,10 @@ impl Metadata {
     /// # Errors
     /// `value`'s own, and [`Error::MissingKey`].
     pub fn required<T>(&self, key: &str, value: Result<Option<T>, Error>) -> Result<T, Error> {
-        value?.ok_or_else(|| Error::MissingKey { file: self.file.clone(), key: key.to_owned() })
+        value?.ok_or_else(|| Error::MissingKey {
+            file: self.file.clone(),
+            key: key.to_owned(),
+        })
     }
 
     fn typed<'a, T>(
@@ -105,7 +113,9 @@ impl Metadata {
         expected: &'static str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let Some(value) = self.values.get(key) else { return Ok(None) };
+        let Some(value) = self.values.get(key) else {
+            return Ok(None);
+        };
         match read(value) {
             Some(found) => Ok(Some(found)),
             None => {
@@ -114,7 +124,12 @@ impl Metadata {
                     Value::String(_) | Value::Array(_) => value.kind().to_owned(),
                     _ => format!("{value:?}"),
                 };
-                Err(Error::WrongType { file, key, found, expected })
+                Err(Error::WrongType {
+                    file,
+                    key,
+                    found,
+                    expected,
+                })
             }
         }
     }

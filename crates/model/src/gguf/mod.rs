@@ -51,15 +51,19 @@ impl Gguf {
         let magic = reader.u32("magic").await?;
         if magic != u32::from_le_bytes(*b"GGUF") {
             let found = magic.to_le_bytes().escape_ascii().to_string();
-            return Err(reader.malformed("magic", format!("`{found}`, a GGUF file begins with `GGUF`")));
+            return Err(reader.malformed(
+                "magic",
+                format!("`{found}`, a GGUF file begins with `GGUF`"),
+            ));
         }
         let version = reader.u32("version").await?;
         if !(2..=3).contains(&version) {
-            let reason = format!("version {version} is not supported (supported: 2 and 3, little endian)");
+            let reason =
+                format!("version {version} is not supported (supported: 2 and 3, little endian)");
             return Err(reader.malformed("version", reason));
         }
-        // The shortest entries: an empty name, a type and one byte; an empty name, no
-        // dimensions, a type and an offset.
+        // The shortest entries: an empty name, a type and one byte; an empty name, one
+        // dimension, a type and an offset.
         let tensors = reader.count("tensor count", 24).await?;
         let keys = reader.count("metadata count", 13).await?;
 
@@ -101,9 +105,14 @@ async fn table(
     }
     let data = reader.offset().next_multiple_of(alignment);
     for (name, entry) in &mut tensors {
-        let end = data.checked_add(entry.offset).and_then(|at| at.checked_add(entry.len as u64));
+        let end = data
+            .checked_add(entry.offset)
+            .and_then(|at| at.checked_add(entry.len as u64));
         if entry.offset % alignment != 0 {
-            let reason = format!("offset {} is no multiple of the alignment {alignment}", entry.offset);
+            let reason = format!(
+                "offset {} is no multiple of the alignment {alignment}",
+                entry.offset
+            );
             return Err(reader.malformed(name, reason));
         }
         if end.is_none_or(|end| end > file) {
@@ -122,8 +131,8 @@ async fn table(
 /// A row of the tensor table; the offset is still relative to the tensor data.
 async fn entry(reader: &mut Reader<'_>, name: &str) -> Result<Entry, Error> {
     let dimensions = reader.u32(name).await?;
-    if dimensions > DIMENSIONS {
-        let reason = format!("{dimensions} dimensions, at most {DIMENSIONS} are allowed");
+    if !(1..=DIMENSIONS).contains(&dimensions) {
+        let reason = format!("{dimensions} dimensions, expected 1 to {DIMENSIONS}");
         return Err(reader.malformed(name, reason));
     }
     let mut shape = Vec::with_capacity(dimensions as usize);
@@ -141,16 +150,27 @@ async fn entry(reader: &mut Reader<'_>, name: &str) -> Result<Entry, Error> {
     };
     let columns = shape.last().copied().unwrap_or(1);
     if !columns.is_multiple_of(format.block()) {
-        let reason = format!("rows of {columns} are no multiple of {format}'s block of {}", format.block());
+        let reason = format!(
+            "rows of {columns} are no multiple of {format}'s block of {}",
+            format.block()
+        );
         return Err(reader.malformed(name, reason));
     }
-    let rows = shape.iter().rev().skip(1).try_fold(1_usize, |n, size| n.checked_mul(*size));
+    let rows = shape
+        .iter()
+        .rev()
+        .skip(1)
+        .try_fold(1_usize, |n, size| n.checked_mul(*size));
     let row = format.row_bytes(columns);
     let Some(len) = rows.zip(row).and_then(|(rows, row)| rows.checked_mul(row)) else {
         return Err(reader.malformed(name, format!("shape {shape:?} has too many elements")));
     };
     let offset = reader.u64(name).await?;
-    Ok(Entry { info: TensorInfo { format, shape }, offset, len })
+    Ok(Entry {
+        info: TensorInfo { format, shape },
+        offset,
+        len,
+    })
 }
 
 /// Names of the types no kernel here reads, for messages.
@@ -189,6 +209,11 @@ fn supported() -> String {
 impl Reader<'_> {
     fn unsupported(&self, name: &str, found: String) -> Error {
         let (file, name) = (self.file().to_owned(), name.to_owned());
-        Error::TensorType { file, name, found, supported: supported() }
+        Error::TensorType {
+            file,
+            name,
+            found,
+            supported: supported(),
+        }
     }
 }

@@ -4,8 +4,8 @@
 //! that a header of a few bytes cannot ask for gigabytes.
 
 use super::value::{Array, Strings, Value};
-use crate::storage::{self, Storage};
 use crate::Error;
+use crate::storage::{self, Storage};
 
 /// First read; a larger field takes one read of its own.
 const WINDOW: usize = 256 << 10;
@@ -28,7 +28,12 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(storage: &'a dyn Storage) -> Self {
-        Reader { storage, window: Vec::new(), start: 0, used: 0 }
+        Reader {
+            storage,
+            window: Vec::new(),
+            start: 0,
+            used: 0,
+        }
     }
 
     pub fn file(&self) -> &str {
@@ -45,7 +50,11 @@ impl<'a> Reader<'a> {
 
     pub fn malformed(&self, place: &str, reason: impl Into<String>) -> Error {
         let place = format!("{place} (offset {})", self.offset());
-        Error::Malformed { file: self.storage.name().to_owned(), place, reason: reason.into() }
+        Error::Malformed {
+            file: self.storage.name().to_owned(),
+            place,
+            reason: reason.into(),
+        }
     }
 
     /// The next `len` bytes.
@@ -86,7 +95,8 @@ impl<'a> Reader<'a> {
             let reason = format!("count {count}, but the rest of the file holds at most {most}");
             return Err(self.malformed(place, reason));
         }
-        usize::try_from(count).map_err(|_| self.malformed(place, format!("count {count} is too large")))
+        usize::try_from(count)
+            .map_err(|_| self.malformed(place, format!("count {count} is too large")))
     }
 
     pub async fn name(&mut self, place: &str) -> Result<String, Error> {
@@ -176,7 +186,11 @@ impl<'a> Reader<'a> {
         while numbers.len() < count {
             let now = step.min(count - numbers.len());
             let bytes = self.take(now * N, place).await?;
-            numbers.extend(bytes.chunks_exact(N).map(|c| parse(std::array::from_fn(|i| c[i]))));
+            numbers.extend(
+                bytes
+                    .chunks_exact(N)
+                    .map(|c| parse(std::array::from_fn(|i| c[i]))),
+            );
         }
         Ok(numbers)
     }

@@ -59,7 +59,11 @@ impl Strings {
     /// The string at an index.
     pub fn get(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
         Some(&self.text[start..end])
     }
 
@@ -70,7 +74,9 @@ impl Strings {
 
     /// Adds one at the end. `false`, and nothing added, where the text would exceed 4 GiB.
     pub fn push(&mut self, string: &str) -> bool {
-        let Ok(end) = u32::try_from(self.text.len() + string.len()) else { return false };
+        let Ok(end) = u32::try_from(self.text.len() + string.len()) else {
+            return false;
+        };
         self.text.push_str(string);
         self.ends.push(end);
         true

@@ -41,7 +41,12 @@ impl Writer {
     pub fn f32(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let (name, shape) = (name.into(), shape.to_vec());
-        self.tensors.push(Tensor { name, format: Format::F32, shape, bytes });
+        self.tensors.push(Tensor {
+            name,
+            format: Format::F32,
+            shape,
+            bytes,
+        });
     }
 
     /// Writes the file.
@@ -88,7 +93,9 @@ impl Writer {
 
 /// The format's number in a tensor table.
 fn number(format: Format) -> u32 {
-    (0..64).find(|id| Format::from_ggml(*id) == Some(format)).expect("every format has a number")
+    (0..64)
+        .find(|id| Format::from_ggml(*id) == Some(format))
+        .expect("every format has a number")
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -152,7 +159,9 @@ fn array(out: &mut Vec<u8>, array: &Array) {
         Array::Array(arrays) => {
             out.extend(9_u32.to_le_bytes());
             out.extend((arrays.len() as u64).to_le_bytes());
-            arrays.iter().for_each(|elements| self::array(out, elements));
+            arrays
+                .iter()
+                .for_each(|elements| self::array(out, elements));
         }
         Array::U64(n) => put(out, 10, n, u64::to_le_bytes),
         Array::I64(n) => put(out, 11, n, i64::to_le_bytes),

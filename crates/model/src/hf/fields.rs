@@ -23,7 +23,11 @@ impl Fields {
             reason,
         };
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Fields { file: file.to_owned(), path: String::new(), map }),
+            Ok(Value::Object(map)) => Ok(Fields {
+                file: file.to_owned(),
+                path: String::new(),
+                map,
+            }),
             Ok(_) => Err(malformed("the file holds no object".to_owned())),
             Err(error) => Err(malformed(error.to_string())),
         }
@@ -61,12 +65,20 @@ impl Fields {
     pub fn object(&self, key: &str) -> Result<Option<Fields>, Error> {
         let map = self.typed(key, "an object", Value::as_object)?;
         let path = format!("{}{key}.", self.path);
-        Ok(map.map(|map| Fields { file: self.file.clone(), path, map: map.clone() }))
+        Ok(map.map(|map| Fields {
+            file: self.file.clone(),
+            path,
+            map: map.clone(),
+        }))
     }
 
     pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>, Error> {
         self.typed(key, "a list of numbers", |value| {
-            value.as_array()?.iter().map(|x| x.as_f64().map(|x| x as f32)).collect()
+            value
+                .as_array()?
+                .iter()
+                .map(|x| x.as_f64().map(|x| x as f32))
+                .collect()
         })
     }
 
@@ -96,19 +108,27 @@ impl Fields {
 
     /// `chat_template`: a string, or a list of `{name, template}` of which `default` is taken.
     pub fn template(&self) -> Result<Option<&str>, Error> {
-        self.typed("chat_template", "a template or a list of named ones", |value| match value {
-            Value::Array(named) => {
-                let default = named.iter().find(|entry| entry["name"] == "default");
-                default.or(named.first())?.get("template")?.as_str()
-            }
-            text => text.as_str(),
-        })
+        self.typed(
+            "chat_template",
+            "a template or a list of named ones",
+            |value| match value {
+                Value::Array(named) => {
+                    let default = named.iter().find(|entry| entry["name"] == "default");
+                    default.or(named.first())?.get("template")?.as_str()
+                }
+                text => text.as_str(),
+            },
+        )
     }
 
     /// The distinct values of an object of strings.
     pub fn string_values(&self, key: &str) -> Result<BTreeSet<String>, Error> {
         let values = self.typed(key, "an object of strings", |value| {
-            value.as_object()?.values().map(|text| text.as_str().map(str::to_owned)).collect()
+            value
+                .as_object()?
+                .values()
+                .map(|text| text.as_str().map(str::to_owned))
+                .collect()
         });
         self.required(key, values)
     }
@@ -116,7 +136,10 @@ impl Fields {
     /// The value, or the error that it is missing.
     pub fn required<T>(&self, key: &str, value: Result<Option<T>, Error>) -> Result<T, Error> {
         let key = || format!("{}{key}", self.path);
-        value?.ok_or_else(|| Error::MissingKey { file: self.file.clone(), key: key() })
+        value?.ok_or_else(|| Error::MissingKey {
+            file: self.file.clone(),
+            key: key(),
+        })
     }
 
     fn typed<'a, T>(
@@ -125,13 +148,20 @@ impl Fields {
         expected: &'static str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         match read(value) {
             Some(found) => Ok(Some(found)),
             None => {
                 let found: String = value.to_string().chars().take(80).collect();
                 let (file, key) = (self.file.clone(), format!("{}{key}", self.path));
-                Err(Error::WrongType { file, key, found, expected })
+                Err(Error::WrongType {
+                    file,
+                    key,
+                    found,
+                    expected,
+                })
             }
         }
     }

@@ -26,7 +26,9 @@ pub(crate) async fn open(path: &std::path::Path) -> Result<Checkpoint, Error> {
     for entry in std::fs::read_dir(path).map_err(fail)? {
         let file = entry.map_err(fail)?.path();
         let known = file.extension().is_some_and(|end| {
-            ["json", "safetensors", "jinja"].iter().any(|known| end == *known)
+            ["json", "safetensors", "jinja"]
+                .iter()
+                .any(|known| end == *known)
         });
         if known && file.is_file() {
             files.push(Box::new(storage::FileStorage::open(&file)?));
@@ -45,30 +47,43 @@ pub(crate) async fn from_files(
     let nested = root.object("text_config")?;
     let text = nested.as_ref().unwrap_or(&root);
     let family = Config::hf_family(text)?;
-    let tensors = folder.tensors(family, Config::hf_tied(&root, text, family)?).await?;
-    let config = Config::from_hf(text, family, tensors.0.vocab(&folder.name)?)?;
+    let tied = Config::hf_tied(&root, text, family)?;
+    let shards = folder.shards().await?;
+    let mut tensors = folder.tensors(&shards, family, tied).await?;
+    let config = Config::from_hf(text, family, tensors.vocab(&folder.name)?)?;
 
-    let defaults = folder.json("generation_config.json").await?.unwrap_or_default();
-    let settings = folder.json("tokenizer_config.json").await?.unwrap_or_default();
-    let specials = folder.json("special_tokens_map.json").await?.unwrap_or_default();
+    let defaults = folder
+        .json("generation_config.json")
+        .await?
+        .unwrap_or_default();
+    let settings = folder
+        .json("tokenizer_config.json")
+        .await?
+        .unwrap_or_default();
+    let specials = folder
+        .json("special_tokens_map.json")
+        .await?
+        .unwrap_or_default();
     let template = folder.template(&settings).await?;
     let json = folder.bytes("tokenizer.json").await?;
     let json = json.ok_or_else(|| folder.missing("tokenizer.json"))?;
-    let tokenizer = Tokenizer::from_hf(&folder.name, json, &settings, &specials, &[&defaults, text])?;
+    let tokenizer =
+        Tokenizer::from_hf(&folder.name, json, &settings, &specials, &[&defaults, text])?;
     let generation = generation(&defaults)?;
 
-    let (mut tensors, used) = tensors;
-    let mut index = 0;
-    let kept = folder.files.into_iter().filter(|_| {
-        index += 1;
-        used.contains(&(index - 1))
-    });
-    tensors.storages = kept.collect();
-    let renumbered: Vec<usize> = used.into_iter().collect();
-    for placed in tensors.placed.values_mut() {
-        placed.storage = renumbered.binary_search(&placed.storage).unwrap_or_default();
-    }
-    Ok(Checkpoint::new(folder.name, config, tokenizer, template, generation, tensors))
+    let mut files: Vec<_> = folder.files.into_iter().map(Some).collect();
+    tensors.storages = shards
+        .into_iter()
+        .filter_map(|index| files[index].take())
+        .collect();
+    Ok(Checkpoint::new(
+        folder.name,
+        config,
+        tokenizer,
+        template,
+        generation,
+        tensors,
+    ))
 }
 
 fn generation(defaults: &Fields) -> Result<GenerationDefaults, Error> {
@@ -98,12 +113,18 @@ impl Folder {
     }
 
     async fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let Some(index) = self.find(name) else { return Ok(None) };
+        let Some(index) = self.find(name) else {
+            return Ok(None);
+        };
         let file = &*self.files[index];
         if file.len() > JSON_LIMIT {
             let reason = format!("{} bytes, at most {JSON_LIMIT} are read", file.len());
             let (file, place) = (name.to_owned(), "length".to_owned());
-            return Err(Error::Malformed { file, place, reason });
+            return Err(Error::Malformed {
+                file,
+                place,
+                reason,
+            });
         }
         storage::read(file, 0, file.len() as usize).await.map(Some)
     }
@@ -132,14 +153,20 @@ impl Folder {
         settings.template()?.map(ChatTemplate::new).transpose()
     }
 
-    /// The tensors the decoder knows, and the files they lie in.
-    async fn tensors(&self, family: &Family, tied: bool) -> Result<(Tensors, BTreeSet<usize>), Error> {
+    /// The tensors the decoder knows, by their shard; the storages are put in later.
+    async fn tensors(
+        &self,
+        shards: &[usize],
+        family: &Family,
+        tied: bool,
+    ) -> Result<Tensors, Error> {
         let mut tensors = Tensors::default();
-        let mut used = BTreeSet::new();
-        for index in self.shards().await? {
-            let file = &*self.files[index];
+        for (storage, index) in shards.iter().enumerate() {
+            let file = &*self.files[*index];
             for entry in safetensors::read(file).await? {
-                let Some(name) = names::canonical(family, &entry.name) else { continue };
+                let Some(name) = names::canonical(family, &entry.name) else {
+                    continue;
+                };
                 if tied && name == "output.weight" {
                     continue;
                 }
@@ -151,20 +178,32 @@ impl Folder {
                 }
                 let info = TensorInfo { format, shape };
                 let (offset, len) = (entry.offset, entry.len);
-                let placed = Placed { info, storage: index, offset, len, transposed };
+                let placed = Placed {
+                    info,
+                    storage,
+                    offset,
+                    len,
+                    transposed,
+                };
                 if tensors.placed.insert(name, placed).is_some() {
                     let (file, place) = (file.name().to_owned(), entry.name);
                     let reason = "the tensor is there twice".to_owned();
-                    return Err(Error::Malformed { file, place, reason });
+                    return Err(Error::Malformed {
+                        file,
+                        place,
+                        reason,
+                    });
                 }
-                used.insert(index);
             }
         }
         if !tied && !tensors.placed.contains_key("output.weight") {
             let name = "output.weight (lm_head.weight)".to_owned();
-            return Err(Error::MissingTensor { file: self.name.clone(), name });
+            return Err(Error::MissingTensor {
+                file: self.name.clone(),
+                name,
+            });
         }
-        Ok((tensors, used))
+        Ok(tensors)
     }
 
     /// The safetensors files: the one, or those the index names.
@@ -174,6 +213,9 @@ impl Folder {
             return Ok(vec![self.find(one).ok_or_else(|| self.missing(one))?]);
         };
         let names: BTreeSet<String> = index.string_values("weight_map")?;
-        names.into_iter().map(|name| self.find(&name).ok_or_else(|| self.missing(&name))).collect()
+        names
+            .into_iter()
+            .map(|name| self.find(&name).ok_or_else(|| self.missing(&name)))
+            .collect()
     }
 }

@@ -64,7 +64,9 @@ pub(super) fn canonical(family: &Family, name: &str) -> Option<String> {
     }
     PREFIXES.iter().find_map(|prefix| {
         let module = module.strip_prefix(prefix)?;
-        let layer = module.strip_prefix("layers.").or_else(|| module.strip_prefix("h."));
+        let layer = module
+            .strip_prefix("layers.")
+            .or_else(|| module.strip_prefix("h."));
         let Some((index, part)) = layer.and_then(|layer| layer.split_once('.')) else {
             return Some(format!("{}.{kind}", lookup(&MODEL, module)?));
         };
@@ -78,7 +80,10 @@ pub(super) fn canonical(family: &Family, name: &str) -> Option<String> {
 }
 
 fn lookup(table: &[(&str, &'static str)], module: &str) -> Option<&'static str> {
-    table.iter().find(|(theirs, _)| *theirs == module).map(|(_, ours)| *ours)
+    table
+        .iter()
+        .find(|(theirs, _)| *theirs == module)
+        .map(|(_, ours)| *ours)
 }
 
 #[cfg(test)]
@@ -88,21 +93,73 @@ mod tests {
     #[test]
     fn names_of_every_family_become_the_canonical_ones() {
         let cases = [
-            ("llama", "model.embed_tokens.weight", Some("token_embd.weight")),
+            (
+                "llama",
+                "model.embed_tokens.weight",
+                Some("token_embd.weight"),
+            ),
             ("llama", "lm_head.weight", Some("output.weight")),
-            ("llama", "model.layers.12.post_attention_layernorm.weight", Some("blk.12.ffn_norm.weight")),
-            ("llama", "model.layers.0.self_attn.rotary_emb.inv_freq", None),
-            ("qwen2", "model.layers.3.self_attn.q_proj.bias", Some("blk.3.attn_q.bias")),
-            ("qwen3", "model.layers.3.self_attn.k_norm.weight", Some("blk.3.attn_k_norm.weight")),
-            ("gemma2", "model.layers.1.post_attention_layernorm.weight", Some("blk.1.post_attention_norm.weight")),
-            ("gemma3", "language_model.model.layers.1.pre_feedforward_layernorm.weight", Some("blk.1.ffn_norm.weight")),
-            ("gemma3", "model.language_model.norm.weight", Some("output_norm.weight")),
-            ("gemma3", "vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight", None),
-            ("phi3", "model.layers.0.mlp.gate_up_proj.weight", Some("blk.0.ffn_up.weight")),
-            ("gpt2", "h.11.attn.c_attn.bias", Some("blk.11.attn_qkv.bias")),
+            (
+                "llama",
+                "model.layers.12.post_attention_layernorm.weight",
+                Some("blk.12.ffn_norm.weight"),
+            ),
+            (
+                "llama",
+                "model.layers.0.self_attn.rotary_emb.inv_freq",
+                None,
+            ),
+            (
+                "qwen2",
+                "model.layers.3.self_attn.q_proj.bias",
+                Some("blk.3.attn_q.bias"),
+            ),
+            (
+                "qwen3",
+                "model.layers.3.self_attn.k_norm.weight",
+                Some("blk.3.attn_k_norm.weight"),
+            ),
+            (
+                "gemma2",
+                "model.layers.1.post_attention_layernorm.weight",
+                Some("blk.1.post_attention_norm.weight"),
+            ),
+            (
+                "gemma3",
+                "language_model.model.layers.1.pre_feedforward_layernorm.weight",
+                Some("blk.1.ffn_norm.weight"),
+            ),
+            (
+                "gemma3",
+                "model.language_model.norm.weight",
+                Some("output_norm.weight"),
+            ),
+            (
+                "gemma3",
+                "vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight",
+                None,
+            ),
+            (
+                "phi3",
+                "model.layers.0.mlp.gate_up_proj.weight",
+                Some("blk.0.ffn_up.weight"),
+            ),
+            (
+                "gpt2",
+                "h.11.attn.c_attn.bias",
+                Some("blk.11.attn_qkv.bias"),
+            ),
             ("gpt2", "h.11.attn.bias", None),
-            ("gpt2", "transformer.wpe.weight", Some("position_embd.weight")),
-            ("gptj", "transformer.h.0.mlp.fc_in.bias", Some("blk.0.ffn_up.bias")),
+            (
+                "gpt2",
+                "transformer.wpe.weight",
+                Some("position_embd.weight"),
+            ),
+            (
+                "gptj",
+                "transformer.h.0.mlp.fc_in.bias",
+                Some("blk.0.ffn_up.bias"),
+            ),
             ("gptj", "lm_head.bias", Some("output.bias")),
         ];
         for (family, theirs, ours) in cases {

@@ -29,7 +29,10 @@ pub(super) async fn read(file: &dyn Storage) -> Result<Vec<Entry>, Error> {
         reason,
     };
     if file.len() < 8 {
-        return Err(fail("header length", format!("the file has {} bytes", file.len())));
+        return Err(fail(
+            "header length",
+            format!("the file has {} bytes", file.len()),
+        ));
     }
     let start = storage::read(file, 0, 8).await?;
     let len = u64::from_le_bytes(std::array::from_fn(|i| start[i]));
@@ -57,7 +60,13 @@ pub(super) async fn read(file: &dyn Storage) -> Result<Vec<Entry>, Error> {
         }
         let (dtype, shape) = (info.dtype, info.shape.clone());
         let (offset, len) = (data + start as u64, end - start);
-        entries.push(Entry { name, dtype, shape, offset, len });
+        entries.push(Entry {
+            name,
+            dtype,
+            shape,
+            offset,
+            len,
+        });
     }
     Ok(entries)
 }
@@ -77,12 +86,22 @@ pub(super) fn format(file: &dyn Storage, entry: &Entry) -> Result<Format, Error>
             });
         }
     };
-    let elements = entry.shape.iter().try_fold(1_usize, |n, size| n.checked_mul(*size));
+    let elements = entry
+        .shape
+        .iter()
+        .try_fold(1_usize, |n, size| n.checked_mul(*size));
     let bytes = elements.and_then(|n| n.checked_mul(format.block_bytes()));
     if bytes != Some(entry.len) || entry.shape.is_empty() || entry.len == 0 {
         let (file, place) = (file.name().to_owned(), entry.name.clone());
-        let reason = format!("shape {:?} of {format} does not fill {} bytes", entry.shape, entry.len);
-        return Err(Error::Malformed { file, place, reason });
+        let reason = format!(
+            "shape {:?} of {format} does not fill {} bytes",
+            entry.shape, entry.len
+        );
+        return Err(Error::Malformed {
+            file,
+            place,
+            reason,
+        });
     }
     Ok(format)
 }

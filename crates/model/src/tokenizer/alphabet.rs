@@ -45,6 +45,9 @@ mod tests {
         for value in 0..=255 {
             assert_eq!(byte(character(value)), Some(value));
         }
-        assert_eq!([character(b' '), character(b'\n'), character(0xad)], ['Ġ', 'Ċ', 'Ń']);
+        assert_eq!(
+            [character(b' '), character(b'\n'), character(0xad)],
+            ['Ġ', 'Ċ', 'Ń']
+        );
     }
 }

@@ -28,13 +28,15 @@ pub(super) struct Bpe {
     pub bytes: [Option<u32>; 256],
 }
 
+/// Rank and result of each pair of tokens that joins.
+pub(super) type Merges = HashMap<(u32, u32), (u32, u32)>;
+
 /// How text between special tokens becomes tokens.
 pub(super) enum Rule {
     /// Words of bytes, merged by a list.
     ByteLevel {
         splitter: Splitter,
-        /// Rank and result of a pair.
-        merges: HashMap<(u32, u32), (u32, u32)>,
+        merges: Merges,
         /// A word that is a token is that token.
         whole_words: bool,
         /// Compose the text first.
@@ -72,7 +74,11 @@ impl Bpe {
                     };
                     splitter.split(text, |word| self.byte_level(word, &mut merger, &mut ids));
                 }
-                Rule::SentencePiece { prefix_space, by_word, .. } => {
+                Rule::SentencePiece {
+                    prefix_space,
+                    by_word,
+                    ..
+                } => {
                     let mut spaced = text.replace(' ', "▁");
                     if *prefix_space && begins {
                         spaced.insert(0, SPACE);
@@ -90,7 +96,14 @@ impl Bpe {
     }
 
     fn byte_level(&self, word: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
-        let Rule::ByteLevel { merges, whole_words, .. } = &self.rule else { return };
+        let Rule::ByteLevel {
+            merges,
+            whole_words,
+            ..
+        } = &self.rule
+        else {
+            return;
+        };
         if *whole_words {
             let spelled: String = word.bytes().map(alphabet::character).collect();
             if let Some(id) = self.vocabulary.id(&spelled) {
@@ -108,11 +121,13 @@ impl Bpe {
     }
 
     fn sentence_piece(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
-        let Rule::SentencePiece { scores, .. } = &self.rule else { return };
+        let Rule::SentencePiece { scores, .. } = &self.rule else {
+            return;
+        };
         let piece = |start: u32, end: u32| {
             let id = self.vocabulary.id(&text[start as usize..end as usize])?;
             let kind = self.vocabulary.kind(id)?;
-            matches!(kind, Kind::Normal | Kind::UserDefined | Kind::Unused).then_some(id)
+            matches!(kind, Kind::Normal | Kind::Unused).then_some(id)
         };
         merger.clear();
         for (at, character) in text.char_indices() {
@@ -147,13 +162,19 @@ impl Bpe {
 /// Where the first word ends: before the next space that follows another character.
 fn word_end(text: &str) -> usize {
     let spaces = text.len() - text.trim_start_matches(SPACE).len();
-    text[spaces..].find(SPACE).map_or(text.len(), |at| spaces + at)
+    text[spaces..]
+        .find(SPACE)
+        .map_or(text.len(), |at| spaces + at)
 }
 
 /// Orders scores as ranks: the higher score is the lower rank.
 fn rank(score: f32) -> u32 {
     let bits = score.to_bits();
-    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    let ascending = if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
     !ascending
 }
 

@@ -23,7 +23,10 @@ impl Tokenizer {
         ids: &[&Fields],
     ) -> Result<Tokenizer, Error> {
         let file = format!("{folder}/tokenizer.json");
-        let fail = |e: tokenizers::Error| Error::Tokenizer { file: file.clone(), reason: e.to_string() };
+        let fail = |e: tokenizers::Error| Error::Tokenizer {
+            file: file.clone(),
+            reason: e.to_string(),
+        };
         let mut library = tokenizers::Tokenizer::from_bytes(&json).map_err(fail)?;
         drop(json);
         library.with_truncation(None).map_err(fail)?;
@@ -47,17 +50,39 @@ impl Tokenizer {
         let (mut before, mut after) = added(&library).map_err(fail)?;
         // The settings overrule the file, as they do where the file is loaded by its makers.
         rule(settings.bool("add_bos_token")?, bos, &mut before);
-        rule(settings.bool("add_eos_token")?, eos.first().copied(), &mut after);
+        rule(
+            settings.bool("add_eos_token")?,
+            eos.first().copied(),
+            &mut after,
+        );
 
         let tokens = library.get_added_tokens_decoder();
         let mut added: Vec<u32> = tokens.keys().copied().collect();
         added.sort_unstable();
-        let special = tokens.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
-        let mut marks = Marks { bos, eos, pad, special: special.collect(), before, after };
+        let special = tokens
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| *id);
+        let mut marks = Marks {
+            bos,
+            eos,
+            pad,
+            special: special.collect(),
+            before,
+            after,
+        };
         marks.complete(|text| library.token_to_id(text));
         let spelling = library.get_decoder().map_or(Spelling::Plain, spelling);
-        let core = Core::Library { library: Box::new(library), added };
-        Ok(Tokenizer { core, spelling, marks, file })
+        let core = Core::Library {
+            library: Box::new(library),
+            added,
+        };
+        Ok(Tokenizer {
+            core,
+            spelling,
+            marks,
+            file,
+        })
     }
 }
 
@@ -65,7 +90,9 @@ impl Tokenizer {
 fn added(library: &tokenizers::Tokenizer) -> tokenizers::Result<(Vec<u32>, Vec<u32>)> {
     let plain = library.encode_fast("a", false)?.get_ids().to_vec();
     let full = library.encode_fast("a", true)?.get_ids().to_vec();
-    let at = full.windows(plain.len().max(1)).position(|window| window == plain);
+    let at = full
+        .windows(plain.len().max(1))
+        .position(|window| window == plain);
     Ok(match at {
         Some(at) => (full[..at].to_vec(), full[at + plain.len()..].to_vec()),
         None => (full, Vec::new()),
@@ -83,26 +110,33 @@ fn rule(setting: Option<bool>, token: Option<u32>, tokens: &mut Vec<u32>) {
 
 /// How tokens are spelled, by what undoes it.
 fn spelling(decoder: &DecoderWrapper) -> Spelling {
-    let prefix = |scheme| Spelling::SentencePiece { prefix_space: scheme != PrependScheme::Never };
+    let prefix = |scheme| Spelling::SentencePiece {
+        prefix_space: scheme != PrependScheme::Never,
+    };
     match decoder {
         DecoderWrapper::ByteLevel(_) => Spelling::ByteLevel,
         DecoderWrapper::Metaspace(space) => prefix(space.get_prepend_scheme()),
         DecoderWrapper::Sequence(sequence) => {
             let parts = sequence.get_decoders();
-            let known = parts.iter().map(spelling).find(|spelling| *spelling != Spelling::Plain);
+            let known = parts
+                .iter()
+                .map(spelling)
+                .find(|spelling| *spelling != Spelling::Plain);
             let strips = parts.iter().any(|part| {
                 matches!(part, DecoderWrapper::Strip(strip) if strip.content == ' ' && strip.start > 0)
             });
             match known {
-                Some(Spelling::SentencePiece { prefix_space }) => {
-                    Spelling::SentencePiece { prefix_space: prefix_space || strips }
-                }
+                Some(Spelling::SentencePiece { prefix_space }) => Spelling::SentencePiece {
+                    prefix_space: prefix_space || strips,
+                },
                 Some(other) => other,
                 None => Spelling::Plain,
             }
         }
         // Beside a byte fallback, what is replaced is the space.
-        DecoderWrapper::ByteFallback(_) => Spelling::SentencePiece { prefix_space: false },
+        DecoderWrapper::ByteFallback(_) => Spelling::SentencePiece {
+            prefix_space: false,
+        },
         _ => Spelling::Plain,
     }
 }

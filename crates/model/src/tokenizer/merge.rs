@@ -44,7 +44,13 @@ impl Merger {
             last.next = index;
         }
         let previous = index.checked_sub(1).unwrap_or(NONE);
-        self.symbols.push(Symbol { start, end, id, next: NONE, previous });
+        self.symbols.push(Symbol {
+            start,
+            end,
+            id,
+            next: NONE,
+            previous,
+        });
     }
 
     /// Joins all that can be. `join` gives the rank and the token of a pair, or `None`.
@@ -61,7 +67,9 @@ impl Merger {
             if r.end != end {
                 continue;
             }
-            let Some((_, id)) = join(&l, &r) else { continue };
+            let Some((_, id)) = join(&l, &r) else {
+                continue;
+            };
             let joined = &mut self.symbols[left as usize];
             (joined.end, joined.id, joined.next) = (r.end, id, r.next);
             // An end that no pair can match: the right symbol is gone.

@@ -83,13 +83,19 @@ impl Tokenizer {
     /// A text above 1 GiB, or one the tokenizer refuses.
     pub fn encode(&self, text: &str, add_special_tokens: Option<bool>) -> Result<Vec<u32>, Error> {
         if text.len() > TEXT_LIMIT {
-            return Err(self.error(format!("text of {} bytes, at most {TEXT_LIMIT}", text.len())));
+            return Err(self.error(format!(
+                "text of {} bytes, at most {TEXT_LIMIT}",
+                text.len()
+            )));
         }
         let ids = match &self.core {
             Core::Own(bpe) => bpe.encode(text),
             Core::Library { library, .. } => {
                 let encoding = library.encode_fast(text, false);
-                encoding.map_err(|e| self.error(e.to_string()))?.get_ids().to_vec()
+                encoding
+                    .map_err(|e| self.error(e.to_string()))?
+                    .get_ids()
+                    .to_vec()
             }
         };
         if add_special_tokens == Some(false) {
@@ -108,7 +114,8 @@ impl Tokenizer {
             self.spell(*id, &mut bytes);
             if !begun && !self.is_special(*id) {
                 begun = true;
-                if bytes.get(start) == Some(&b' ') {
+                // A token that is written as it is has no space put before it.
+                if bytes.get(start) == Some(&b' ') && !self.is_added(*id) {
                     bytes.remove(start);
                 }
             }
@@ -129,7 +136,9 @@ impl Tokenizer {
 
     /// Appends a token's bytes; `false` outside the vocabulary.
     fn spell(&self, id: u32, out: &mut Vec<u8>) -> bool {
-        let Some(text) = self.token_text(id) else { return false };
+        let Some(text) = self.token_text(id) else {
+            return false;
+        };
         match self.spelling {
             _ if self.is_special(id) => out.extend(text.as_bytes()),
             Spelling::ByteLevel if !self.is_added(id) => alphabet::decode(&text, out),
@@ -166,7 +175,10 @@ impl Tokenizer {
     /// Whether a token is written as it is, not in the spelling of the others.
     fn is_added(&self, id: u32) -> bool {
         match &self.core {
-            Core::Own(bpe) => bpe.vocabulary.kind(id).is_some_and(vocabulary::Kind::is_whole),
+            Core::Own(bpe) => bpe
+                .vocabulary
+                .kind(id)
+                .is_some_and(vocabulary::Kind::is_whole),
             Core::Library { added, .. } => added.binary_search(&id).is_ok(),
         }
     }
@@ -216,14 +228,21 @@ impl Tokenizer {
     }
 
     fn error(&self, reason: String) -> Error {
-        Error::Tokenizer { file: self.file.clone(), reason }
+        Error::Tokenizer {
+            file: self.file.clone(),
+            reason,
+        }
     }
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (class, marks) = (self.class(), &self.marks);
-        write!(f, "Tokenizer {{ {class}, {} tokens, {marks:?} }}", self.vocab_size())
+        write!(
+            f,
+            "Tokenizer {{ {class}, {} tokens, {marks:?} }}",
+            self.vocab_size()
+        )
     }
 }
 
@@ -233,7 +252,8 @@ impl Marks {
         self.special.sort_unstable();
         self.special.dedup();
         let ends = TURN_ENDS.iter().filter_map(|text| id(text));
-        self.eos.extend(ends.filter(|id| self.special.binary_search(id).is_ok()));
+        self.eos
+            .extend(ends.filter(|id| self.special.binary_search(id).is_ok()));
         let mut seen = Vec::new();
         self.eos.retain(|id| {
             let new = !seen.contains(id);

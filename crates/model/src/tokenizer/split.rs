@@ -38,8 +38,15 @@ const PLAIN: Preset = Preset {
 };
 
 static PRESETS: [Preset; 7] = [
-    Preset { names: &["default", "gpt-2", "gptj", "phi-2", "olmo"], ..PLAIN },
-    Preset { names: &["smollm", "starcoder", "refact", "command-r"], digits: true, ..PLAIN },
+    Preset {
+        names: &["default", "gpt-2", "gptj", "phi-2", "olmo"],
+        ..PLAIN
+    },
+    Preset {
+        names: &["smollm", "starcoder", "refact", "command-r"],
+        digits: true,
+        ..PLAIN
+    },
     Preset {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3"],
         pattern: LLAMA3,
@@ -47,19 +54,45 @@ static PRESETS: [Preset; 7] = [
         add_bos: true,
         ..PLAIN
     },
-    Preset { names: &["dbrx", "smaug-bpe"], pattern: LLAMA3, ..PLAIN },
-    Preset { names: &["qwen2", "qwen3", "deepseek-r1-qwen"], pattern: QWEN2, nfc: true, ..PLAIN },
-    Preset { names: &["tekken"], pattern: TEKKEN, whole_words: true, add_bos: true, ..PLAIN },
-    Preset { names: &["gpt-4o"], pattern: GPT4O, ..PLAIN },
+    Preset {
+        names: &["dbrx", "smaug-bpe"],
+        pattern: LLAMA3,
+        ..PLAIN
+    },
+    Preset {
+        names: &["qwen2", "qwen3", "deepseek-r1-qwen"],
+        pattern: QWEN2,
+        nfc: true,
+        ..PLAIN
+    },
+    Preset {
+        names: &["tekken"],
+        pattern: TEKKEN,
+        whole_words: true,
+        add_bos: true,
+        ..PLAIN
+    },
+    Preset {
+        names: &["gpt-4o"],
+        pattern: GPT4O,
+        ..PLAIN
+    },
 ];
 
 impl Preset {
     /// The preset of a name; the known names where there is none.
     pub fn named(name: &str) -> Result<&'static Preset, String> {
-        PRESETS.iter().find(|preset| preset.names.contains(&name)).ok_or_else(|| {
-            let known: Vec<_> = PRESETS.iter().flat_map(|preset| preset.names).copied().collect();
-            format!("`{name}` is unknown (known: {})", known.join(", "))
-        })
+        PRESETS
+            .iter()
+            .find(|preset| preset.names.contains(&name))
+            .ok_or_else(|| {
+                let known: Vec<_> = PRESETS
+                    .iter()
+                    .flat_map(|preset| preset.names)
+                    .copied()
+                    .collect();
+                format!("`{name}` is unknown (known: {})", known.join(", "))
+            })
     }
 }
 
@@ -75,7 +108,11 @@ pub(super) struct Splitter {
 impl Splitter {
     pub fn new(preset: &Preset) -> Self {
         let words = Regex::new(preset.pattern).expect("the presets' patterns are valid");
-        Splitter { digits: preset.digits, words, lines: preset.pattern != GPT2 }
+        Splitter {
+            digits: preset.digits,
+            words,
+            lines: preset.pattern != GPT2,
+        }
     }
 
     /// Calls `word` with each word; together they are the text.
@@ -95,7 +132,10 @@ impl Splitter {
 
     fn cut<'t>(&self, mut rest: &'t str, word: &mut impl FnMut(&'t str)) {
         while !rest.is_empty() {
-            let end = self.words.find(rest).map_or(rest.len(), |found| found.end());
+            let end = self
+                .words
+                .find(rest)
+                .map_or(rest.len(), |found| found.end());
             let end = end - self.given_back(&rest[..end], end == rest.len());
             word(&rest[..end]);
             rest = &rest[end..];
@@ -128,8 +168,14 @@ mod tests {
 
     #[test]
     fn white_space_leaves_its_last_character_to_the_word_that_follows() {
-        assert_eq!(words("gpt-2", "a   b\t\tc  "), ["a", "  ", " b", "\t", "\t", "c", "  "]);
-        assert_eq!(words("qwen2", "a\n\n  b \n"), ["a", "\n\n", " ", " b", " \n"]);
+        assert_eq!(
+            words("gpt-2", "a   b\t\tc  "),
+            ["a", "  ", " b", "\t", "\t", "c", "  "]
+        );
+        assert_eq!(
+            words("qwen2", "a\n\n  b \n"),
+            ["a", "\n\n", " ", " b", " \n"]
+        );
     }
 
     #[test]
@@ -142,6 +188,9 @@ mod tests {
     #[test]
     fn an_unknown_preset_is_refused_with_the_known_ones() {
         let reason = Preset::named("klingon").unwrap_err();
-        assert!(reason.starts_with("`klingon` is unknown (known: default, gpt-2"), "{reason}");
+        assert!(
+            reason.starts_with("`klingon` is unknown (known: default, gpt-2"),
+            "{reason}"
+        );
     }
 }

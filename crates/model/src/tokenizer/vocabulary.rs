@@ -63,9 +63,15 @@ impl Vocabulary {
         for (id, text) in texts.iter().enumerate() {
             let same = |other: &u32| texts.get(*other as usize) == Some(text);
             let hash = |id: &u32| hasher.hash_one(texts.get(*id as usize).unwrap_or_default());
-            ids.entry(hasher.hash_one(text), same, hash).or_insert(id as u32);
+            ids.entry(hasher.hash_one(text), same, hash)
+                .or_insert(id as u32);
         }
-        Vocabulary { texts, kinds, ids, hasher }
+        Vocabulary {
+            texts,
+            kinds,
+            ids,
+            hasher,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -88,6 +94,10 @@ impl Vocabulary {
     /// Every token with its text and kind, in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str, Kind)> {
         let kinds = self.kinds.iter().copied();
-        self.texts.iter().zip(kinds).enumerate().map(|(id, (text, kind))| (id as u32, text, kind))
+        self.texts
+            .iter()
+            .zip(kinds)
+            .enumerate()
+            .map(|(id, (text, kind))| (id as u32, text, kind))
     }
 }

@@ -14,7 +14,18 @@ pub const WIDTH: usize = 32;
 pub const FFN: usize = 64;
 /// `<unk> <s> </s>`, 256 bytes, then pieces.
 pub const PIECES: [&str; 12] = [
-    "▁", "a", "b", "c", "ab", "▁a", "▁ab", "abc", "▁abc", "bc", "▁▁", "<|im_end|>",
+    "▁",
+    "a",
+    "b",
+    "c",
+    "ab",
+    "▁a",
+    "▁ab",
+    "abc",
+    "▁abc",
+    "bc",
+    "▁▁",
+    "<|im_end|>",
 ];
 
 pub fn u32_value(n: usize) -> Value {
@@ -73,7 +84,10 @@ pub fn tensors(file: &mut Writer, vocab: usize) {
 
 fn sentence_piece(file: &mut Writer) {
     let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
-    let tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain(bytes);
+    let tokens = ["<unk>", "<s>", "</s>"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(bytes);
     let tokens: Vec<String> = tokens.chain(PIECES.map(str::to_owned)).collect();
     let kinds = (0..tokens.len()).map(|id| match id {
         0 => 2,
@@ -85,7 +99,10 @@ fn sentence_piece(file: &mut Writer) {
     });
     let scores = (0..tokens.len()).map(|id| -(id as f32)).collect();
     file.set("tokenizer.ggml.model", text("llama"));
-    file.set("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds.collect())));
+    file.set(
+        "tokenizer.ggml.token_type",
+        Value::Array(Array::I32(kinds.collect())),
+    );
     file.set("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
     file.set("tokenizer.ggml.tokens", strings(tokens));
     file.set("tokenizer.ggml.bos_token_id", Value::U32(1));
@@ -94,7 +111,10 @@ fn sentence_piece(file: &mut Writer) {
 }
 
 pub fn open(bytes: Vec<u8>) -> Result<Checkpoint, Error> {
-    block_on(Checkpoint::from_gguf(Box::new(MemoryStorage::new("tiny.gguf", bytes))))
+    block_on(Checkpoint::from_gguf(Box::new(MemoryStorage::new(
+        "tiny.gguf",
+        bytes,
+    ))))
 }
 
 /// The message of the error that opening gives.
@@ -111,7 +131,12 @@ pub type Tensor = (String, safetensors::Dtype, Vec<usize>, Vec<u8>);
 pub fn f32_tensor(name: &str, shape: &[usize]) -> Tensor {
     let len: usize = shape.iter().product();
     let bytes = (0..len).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    (name.to_owned(), safetensors::Dtype::F32, shape.to_vec(), bytes)
+    (
+        name.to_owned(),
+        safetensors::Dtype::F32,
+        shape.to_vec(),
+        bytes,
+    )
 }
 
 pub fn safetensors_bytes(tensors: &[Tensor]) -> Vec<u8> {
@@ -144,10 +169,12 @@ pub fn llama_config() -> serde_json::Value {
 
 /// A byte-level tokenizer.json of six tokens that puts `<s>` before a text.
 pub fn tokenizer_json() -> serde_json::Value {
-    let added = |id: u32, content: &str| json!({
-        "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true,
-    });
+    let added = |id: u32, content: &str| {
+        json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
     json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": [added(1, "<s>"), added(2, "</s>"), added(5, "<|im_end|>")],

@@ -86,7 +86,11 @@ async fn measure(
     args: &Args,
 ) -> anyhow::Result<Report> {
     let start = Instant::now();
-    let Loaded { mut decoder, selected, checkpoint } = load(settings, &local.path).await?;
+    let Loaded {
+        mut decoder,
+        selected,
+        checkpoint,
+    } = load(settings, &local.path).await?;
     let load_s = start.elapsed().as_secs_f64();
     drop(checkpoint);
 
@@ -96,7 +100,10 @@ async fn measure(
             let tokens = prompt + args.output_tokens;
             let blocks = tokens.div_ceil(decoder.block_size());
             anyhow::ensure!(
-                prompt > 0 && batch > 0 && tokens <= decoder.context() && blocks * batch <= decoder.blocks(),
+                prompt > 0
+                    && batch > 0
+                    && tokens <= decoder.context()
+                    && blocks * batch <= decoder.blocks(),
                 "{batch} sequences of {tokens} tokens do not fit: a sequence holds {}, the cache {} \
                  (see --context and --max-sequences)",
                 decoder.context(),
@@ -168,7 +175,9 @@ async fn figures(
 /// The blocks of a sequence when each gets as many.
 fn table(decoder: &Decoder, sequence: usize, tokens: usize) -> Vec<u32> {
     let blocks = tokens.div_ceil(decoder.block_size());
-    (sequence * blocks..(sequence + 1) * blocks).map(|block| block as u32).collect()
+    (sequence * blocks..(sequence + 1) * blocks)
+        .map(|block| block as u32)
+        .collect()
 }
 
 /// Reads one prompt and answers with the token after it.
@@ -183,11 +192,17 @@ async fn prefill(
         let end = (start + CHUNK).min(prompt);
         let vocab = decoder.config().vocab;
         let step = Step {
-            tokens: (start..end).map(|i| ((i * 7919 + 13) % vocab) as u32).collect(),
+            tokens: (start..end)
+                .map(|i| ((i * 7919 + 13) % vocab) as u32)
+                .collect(),
             positions: (start as u32..end as u32).collect(),
             sequences: vec![0; end - start],
             tables: vec![table(decoder, sequence, prompt + output)],
-            outputs: if end == prompt { vec![(end - start - 1) as u32] } else { Vec::new() },
+            outputs: if end == prompt {
+                vec![(end - start - 1) as u32]
+            } else {
+                Vec::new()
+            },
         };
         if let Output::Tokens(tokens) = decoder.forward(&step, Want::Argmax).await? {
             last = tokens.first().copied().unwrap_or(0);
@@ -208,7 +223,9 @@ async fn decode(
         tokens: tokens.to_vec(),
         positions: vec![position as u32; count],
         sequences: (0..count as u32).collect(),
-        tables: (0..count).map(|sequence| table(decoder, sequence, length)).collect(),
+        tables: (0..count)
+            .map(|sequence| table(decoder, sequence, length))
+            .collect(),
         outputs: (0..count as u32).collect(),
     };
     match decoder.forward(&step, Want::Argmax).await? {
@@ -237,10 +254,18 @@ fn print(report: &Report) {
         "memory  {} MiB of weights, {} MiB of KV cache set aside, peak {}",
         mib(report.weight_bytes),
         mib(report.cache_bytes),
-        report.peak_bytes.map_or("unknown".into(), |b| format!("{} MiB", b >> 20)),
+        report
+            .peak_bytes
+            .map_or("unknown".into(), |b| format!("{} MiB", b >> 20)),
     );
-    println!("load    {:.2} s; the device copies {:.1} GB/s", report.load_s, report.copy_bytes_per_s / 1e9);
-    println!("prompt  output  batch  first token  prefill tok/s  decode tok/s  weights GB/s  of copy");
+    println!(
+        "load    {:.2} s; the device copies {:.1} GB/s",
+        report.load_s,
+        report.copy_bytes_per_s / 1e9
+    );
+    println!(
+        "prompt  output  batch  first token  prefill tok/s  decode tok/s  weights GB/s  of copy"
+    );
     for f in &report.results {
         println!(
             "{:>6}  {:>6}  {:>5}  {:>9.3} s  {:>13.1}  {:>12.1}  {:>12.2}  {:>6.1}%",

@@ -67,7 +67,11 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             println!("adapter    {a}");
             println!(
                 "           features {}; {} bindings of {} MiB; workgroups of {}, {} KiB",
-                if a.features.is_empty() { "none".into() } else { a.features.join(" ") },
+                if a.features.is_empty() {
+                    "none".into()
+                } else {
+                    a.features.join(" ")
+                },
                 a.bindings,
                 a.binding_bytes >> 20,
                 a.workgroup_units,
@@ -77,11 +81,24 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         println!("device     {} ({})", selected.description, selected.reason);
         println!("bandwidth  {:.1} GB/s", bandwidth / 1e9);
         for test in &tests {
-            let format = test.format.map_or(String::new(), |format| format.to_string());
+            let format = test
+                .format
+                .map_or(String::new(), |format| format.to_string());
             let verdict = if test.passed { "ok" } else { "WRONG" };
-            println!("kernel     {:<18} {format:<5} {verdict} (error {:.1e}) {}", test.kernel, test.error, test.detail);
+            println!(
+                "kernel     {:<18} {format:<5} {verdict} (error {:.1e}) {}",
+                test.kernel, test.error, test.detail
+            );
         }
-        println!("self-test  {} of {} kernels are right", tests.len() - failed, tests.len());
+        println!(
+            "self-test  {} of {} kernels are right",
+            tests.len() - failed,
+            tests.len()
+        );
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -26,7 +26,10 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         if !args.json {
             let mark = if here { "cached" } else { "" };
             let size = entry.bytes as f64 / 1e6;
-            println!("{:<24} {size:>8.1} MB  {:<12} {mark:<7} {}", entry.name, entry.licence, entry.description);
+            println!(
+                "{:<24} {size:>8.1} MB  {:<12} {mark:<7} {}",
+                entry.name, entry.licence, entry.description
+            );
         }
         rows.push(json!({
             "name": entry.name, "description": entry.description, "licence": entry.licence,

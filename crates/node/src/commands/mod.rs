@@ -108,6 +108,6 @@ fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
 
 /// The model the settings name, fetched where it is not here.
 async fn model(settings: &Settings) -> anyhow::Result<Local> {
-    let (cache, hub) = (cache(settings)?, Hub::new()?);
+    let (cache, hub) = (cache(settings)?, Hub::new(None)?);
     Ok(resolve(&settings.model, &cache, &hub, &progress::Bar::default()).await?)
 }

@@ -24,7 +24,8 @@ impl Progress for Bar {
         let bar = match total {
             0 => ProgressBar::new_spinner(),
             _ => ProgressBar::new(total).with_style(
-                ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ProgressStyle::with_template(STYLE)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
             ),
         };
         bar.set_message(file.to_owned());
@@ -50,6 +51,8 @@ impl Progress for Bar {
 
 impl Bar {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
-        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.current
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

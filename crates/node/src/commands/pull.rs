@@ -19,7 +19,11 @@ pub struct Args {
 /// Fetches the model and prints where it lies.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let model = args.name.unwrap_or_else(|| settings.model.clone());
-    let local = super::model(&Settings { model, ..settings.clone() }).await?;
+    let local = super::model(&Settings {
+        model,
+        ..settings.clone()
+    })
+    .await?;
     match args.json {
         true => println!("{}", json!({ "name": local.name, "path": local.path })),
         false => println!("{}", local.path.display()),

@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use futures::StreamExt;
-use rustyline::error::ReadlineError;
 use tinderbox_engine::Service;
 use tinderbox_protocol::{Chat, Event, Inference, Message, Prompt, Request, Sampling};
 
@@ -37,7 +36,7 @@ const HELP: &str = "\
   /system TEXT        set the instructions, and forget the conversation
   /temperature X      0 always takes the likeliest token
   /exit               leave (also Ctrl-D)
-Ctrl-C stops an answer.";
+Ctrl-C stops an answer, or leaves.";
 
 /// Chats, or answers the one prompt that was given or piped in.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
@@ -56,7 +55,10 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             talk.answer(prompt.trim_end().to_owned()).await
         }
         None => {
-            eprintln!("{} on {}. /help lists the commands.", settings.model, serving.device);
+            eprintln!(
+                "{} on {}. /help lists the commands.",
+                settings.model, serving.device
+            );
             talk.chat().await
         }
     };
@@ -75,46 +77,48 @@ struct Talk {
 
 impl Talk {
     fn new(service: Service, args: &Args) -> Talk {
-        let sampling =
-            Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
-        let mut talk = Talk { service, messages: Vec::new(), sampling, max_tokens: args.max_tokens };
+        let sampling = Sampling {
+            temperature: args.temperature,
+            seed: args.seed,
+            ..Sampling::default()
+        };
+        let mut talk = Talk {
+            service,
+            messages: Vec::new(),
+            sampling,
+            max_tokens: args.max_tokens,
+        };
         talk.begin(args.system.clone());
         talk
     }
 
     fn begin(&mut self, system: Option<String>) {
         self.messages.clear();
-        self.messages.extend(system.map(|text| message("system", text)));
+        self.messages
+            .extend(system.map(|text| message("system", text)));
     }
 
     async fn chat(&mut self) -> anyhow::Result<()> {
-        let mut editor = Some(rustyline::DefaultEditor::new()?);
+        let mut lines = lines();
         loop {
-            // The editor blocks, so it works on a thread for blocking calls.
-            let (back, line) = tokio::task::spawn_blocking(move || {
-                let mut editor = editor.expect("handed back below");
-                let line = editor.readline("> ");
-                (editor, line)
-            })
-            .await?;
-            editor = Some(back);
-            let line = match line {
-                Ok(line) => line.trim().to_owned(),
-                Err(ReadlineError::Interrupted) => continue,
-                Err(ReadlineError::Eof) => return Ok(()),
-                Err(error) => return Err(error.into()),
+            eprint!("> ");
+            let line = tokio::select! {
+                line = lines.recv() => line,
+                _ = tokio::signal::ctrl_c() => None,
             };
-            if let Some(editor) = &mut editor {
-                // History is a convenience: a failure to keep a line is no reason to stop.
-                let _ = editor.add_history_entry(&line);
-            }
+            let Some(line) = line else { return Ok(()) };
+            let line = line.trim().to_owned();
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match word {
                 "" => {}
                 "/help" => eprintln!("{HELP}"),
                 "/exit" | "/quit" => return Ok(()),
                 "/clear" => {
-                    let system = self.messages.first().filter(|m| m.role == "system").cloned();
+                    let system = self
+                        .messages
+                        .first()
+                        .filter(|m| m.role == "system")
+                        .cloned();
                     self.begin(system.and_then(|m| m.content));
                 }
                 "/system" => self.begin(Some(rest.to_owned()).filter(|text| !text.is_empty())),
@@ -174,6 +178,23 @@ impl Talk {
     }
 }
 
+/// The lines typed. The thread that waits for them is not waited for when the program leaves.
+fn lines() -> tokio::sync::mpsc::Receiver<String> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
 fn message(role: &str, text: String) -> Message {
-    Message { role: role.into(), content: Some(text), ..Message::default() }
+    Message {
+        role: role.into(),
+        content: Some(text),
+        ..Message::default()
+    }
 }

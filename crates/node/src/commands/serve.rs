@@ -27,7 +27,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     log_to_stderr(settings.log_format);
     let place = (settings.host, settings.port);
     let listener = TcpListener::bind(place).await.with_context(|| {
-        format!("{}:{}: cannot listen there (choose another --port)", place.0, place.1)
+        format!(
+            "{}:{}: cannot listen there (choose another --port)",
+            place.0, place.1
+        )
     })?;
     let address = listener.local_addr()?;
 
@@ -40,7 +43,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             // An error means that the sender is gone, which stops the server as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        axum::serve(listener, router).with_graceful_shutdown(stopped).into_future()
+        axum::serve(listener, router)
+            .with_graceful_shutdown(stopped)
+            .into_future()
     });
 
     let serving = tokio::select! {
@@ -89,7 +94,10 @@ async fn finish(handle: Handle, seconds: u64) {
             return;
         }
         if !aborted && tokio::time::Instant::now() > deadline {
-            tracing::warn!(running = stats.running, "out of time: ending what still runs");
+            tracing::warn!(
+                running = stats.running,
+                "out of time: ending what still runs"
+            );
             handle.abort();
             aborted = true;
         }
@@ -104,25 +112,39 @@ fn router(gate: Arc<Gate<Service>>, settings: &Settings) -> Router {
         new_id: || uuid::Uuid::new_v4().simple().to_string(),
         body_limit: DEFAULT_BODY_LIMIT,
     };
-    let trace = TraceLayer::new_for_http().on_response(log_answer);
+    // A 503 while loading is no fault; `log_answer` tells every status.
+    let trace = TraceLayer::new_for_http()
+        .on_response(log_answer)
+        .on_failure(());
     let mut router = tinderbox_api::router(context).layer(trace);
     if let Some(key) = &settings.api_key {
-        router = router.layer(middleware::from_fn_with_state(Arc::<str>::from(key.as_str()), check_key));
+        router = router.layer(middleware::from_fn_with_state(
+            Arc::<str>::from(key.as_str()),
+            check_key,
+        ));
     }
     router.layer(CorsLayer::permissive())
 }
 
 /// One line an answer; its time is that to the first byte.
 fn log_answer(response: &Response, latency: Duration, _: &tracing::Span) {
-    let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let id = response
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok());
     let (status, milliseconds) = (response.status().as_u16(), latency.as_millis() as u64);
     tracing::info!(request_id = id, status, milliseconds, "answered");
 }
 
 /// Lets a request through that has the key. Health stays open for probes.
 async fn check_key(State(key): State<Arc<str>>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
+    let given = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
     let right = bool::from(given.as_bytes().ct_eq(key.as_bytes()));
     if right || request.uri().path() == "/health" {
         return next.run(request).await;
@@ -156,7 +178,9 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env();
     // cubecl and wgpu tell their inner life at the level of information.
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,tinderbox=info,tower_http=info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second subscriber (a test in the same process) is refused, and the first goes on.
     let _ = match format {
         LogFormat::Text => log.try_init(),

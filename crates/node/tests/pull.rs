@@ -1,0 +1,274 @@
+//! `pull` against a hub on loopback that redirects, cuts, refuses and lies.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use futures::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use tinderbox::catalog::{Entry, Source};
+use tinderbox::pull::{Hub, PullError, Quiet, entry_file, resolve};
+
+/// What the hub does next, and what it was asked.
+struct Script {
+    bytes: Vec<u8>,
+    etag: String,
+    /// Send only so many bytes of the next body, then break the connection.
+    cut: Option<usize>,
+    /// Answer everything with this.
+    status: Option<StatusCode>,
+    /// Send files from another path.
+    redirect: bool,
+    ranges: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Script>>;
+
+async fn answer(State(script): State<Shared>, request: Request) -> Response<Body> {
+    let mut script = script.lock().unwrap();
+    if let Some(status) = script.status {
+        return status.into_response();
+    }
+    let path = request.uri().path().to_owned();
+    if path.contains("/tree/") {
+        let list = r#"[{"type":"file","oid":"1","size":3,"path":"one.gguf"},
+                       {"type":"file","oid":"2","size":3,"path":"two.gguf"}]"#;
+        return ([(header::CONTENT_TYPE, "application/json")], list).into_response();
+    }
+    if script.redirect && !path.starts_with("/elsewhere") {
+        let to = format!("/elsewhere{path}");
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response();
+    }
+    let range = request
+        .headers()
+        .get(header::RANGE)
+        .map(|r| r.to_str().unwrap().to_owned());
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::ETAG,
+        format!("\"{}\"", script.etag).parse().unwrap(),
+    );
+    headers.insert(
+        "x-repo-commit",
+        "0123456789012345678901234567890123456789".parse().unwrap(),
+    );
+    let start: usize = range.as_deref().map_or(0, |r| {
+        r.trim_start_matches("bytes=")
+            .split('-')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    });
+    let body = script.bytes[start..].to_vec();
+    headers.insert(
+        header::CONTENT_LENGTH,
+        body.len().to_string().parse().unwrap(),
+    );
+    let status = if range.is_some() {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    if request.method() == axum::http::Method::HEAD {
+        return (status, headers).into_response();
+    }
+    script.ranges.extend(range);
+    let body = match script.cut.take() {
+        None => Body::from(body),
+        Some(at) => {
+            let sent = stream::iter([Ok::<_, std::io::Error>(body[..at].to_vec())]);
+            // Time for the first bytes to leave before the connection breaks.
+            let broken = stream::once(async {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                Err(std::io::Error::other("cut"))
+            });
+            Body::from_stream(sent.chain(broken))
+        }
+    };
+    (status, headers, body).into_response()
+}
+
+async fn hub(bytes: &[u8]) -> (Shared, Hub) {
+    let script = Script {
+        bytes: bytes.to_vec(),
+        etag: "aaaa".into(),
+        cut: None,
+        status: None,
+        redirect: false,
+        ranges: Vec::new(),
+    };
+    let script = Arc::new(Mutex::new(script));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer).with_state(script.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (script, Hub::new(Some(&endpoint)).unwrap())
+}
+
+fn entry(bytes: &[u8], sources: Vec<Source>) -> Entry {
+    Entry {
+        name: "m".into(),
+        description: String::new(),
+        licence: String::new(),
+        file: "m.gguf".into(),
+        bytes: bytes.len() as u64,
+        sha256: Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect(),
+        sources,
+    }
+}
+
+fn on_hub() -> Vec<Source> {
+    vec![Source::Hub {
+        hub: "owner/repo".into(),
+        file: "m.gguf".into(),
+    }]
+}
+
+/// Everything under a folder but lock files.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("m")).unwrap().flatten();
+    let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !name.ends_with(".lock")).collect()
+}
+
+const BYTES: &[u8] = b"The quick brown fox jumps over the lazy dog, many times over.";
+
+#[tokio::test]
+async fn a_file_is_fetched_once_and_through_redirects() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    script.lock().unwrap().redirect = true;
+    let entry = entry(BYTES, on_hub());
+    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), BYTES);
+    assert_eq!(files(cache.path()), ["m.gguf"]);
+
+    script.lock().unwrap().status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        entry_file(&entry, cache.path(), &hub, &Quiet)
+            .await
+            .unwrap(),
+        path
+    );
+}
+
+#[tokio::test]
+async fn a_cut_transfer_goes_on_where_it_stopped() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    script.lock().unwrap().cut = Some(20);
+    let entry = entry(BYTES, on_hub());
+    let error = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("resume"), "{error}");
+    assert_eq!(files(cache.path()), ["m.gguf.aaaa.part"]);
+
+    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BYTES);
+    let last = format!("bytes=20-{}", BYTES.len() - 1);
+    assert_eq!(script.lock().unwrap().ranges, [last]);
+    assert_eq!(files(cache.path()), ["m.gguf"]);
+}
+
+#[tokio::test]
+async fn bytes_of_two_versions_never_mix() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(&[b'x'; 61]).await;
+    script.lock().unwrap().cut = Some(20);
+    let entry = entry(BYTES, on_hub());
+    entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap_err();
+    {
+        let mut script = script.lock().unwrap();
+        script.bytes = BYTES.to_vec();
+        script.etag = "bbbb".into();
+    }
+    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BYTES);
+    assert!(script.lock().unwrap().ranges.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_hash_is_named_and_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let (_script, hub) = hub(b"something else").await;
+    let entry = entry(BYTES, on_hub());
+    let error = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("SHA-256") && error.contains(&entry.sha256),
+        "{error}"
+    );
+    assert!(files(cache.path()).is_empty());
+}
+
+#[tokio::test]
+async fn refusals_of_the_hub_are_told() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND] {
+        script.lock().unwrap().status = Some(status);
+        let fetched = entry_file(&entry(BYTES, on_hub()), cache.path(), &hub, &Quiet).await;
+        let Err(PullError::NoSource { tried, .. }) = fetched else {
+            panic!("{fetched:?}")
+        };
+        assert!(tried[0].contains("hf:owner/repo/m.gguf"), "{tried:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_no_hub_reachable_the_next_source_is_taken() {
+    let cache = tempfile::tempdir().unwrap();
+    let copy = cache.path().join("elsewhere.gguf");
+    std::fs::write(&copy, BYTES).unwrap();
+    // Nobody listens on the discard port of loopback.
+    let hub = Hub::new(Some("http://127.0.0.1:9")).unwrap();
+    let mut sources = on_hub();
+    sources.push(Source::Path { path: copy });
+    let path = entry_file(&entry(BYTES, sources), cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BYTES);
+}
+
+#[tokio::test]
+async fn a_repository_with_several_models_asks_which() {
+    let cache = tempfile::tempdir().unwrap();
+    let (_script, hub) = hub(BYTES).await;
+    let error = resolve("hf:owner/repo", cache.path(), &hub, &Quiet)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("one.gguf, two.gguf"), "{error}");
+    let local = resolve("hf:owner/repo/one.gguf", cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(local.path).unwrap(), BYTES);
+    for bad in [
+        "hf:owner",
+        "hf:../x/y",
+        "hf:owner/repo/../../etc",
+        "nothing-of-the-kind",
+    ] {
+        let error = resolve(bad, cache.path(), &hub, &Quiet).await.unwrap_err();
+        assert!(matches!(error, PullError::Unknown(_)), "{bad}: {error}");
+    }
+}
