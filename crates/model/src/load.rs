@@ -342,8 +342,8 @@ impl Loader<'_> {
         Tensor::from_data(TensorData::new(values, [rows, columns]), self.device)
     }
 
-    /// A layer's zeroed cache. The zeros come from the allocator, so that on the CPU the operating
-    /// system backs only the pages that are used.
+    /// A layer's cache. A slot is written before it is read, so it begins unwritten: on the CPU the
+    /// operating system backs only the pages that are used.
     fn cache(&self, options: LoadOptions) -> Tensor<3> {
         let config = self.config;
         let shape = [
@@ -355,7 +355,7 @@ impl Loader<'_> {
             KvType::F16 => DType::F16,
             KvType::F32 => DType::F32,
         };
-        Tensor::zeros(shape, (self.device, dtype))
+        Tensor::empty(shape, (self.device, dtype))
     }
 }
 
