@@ -25,7 +25,7 @@ FORMATS = {
     "model.layers.1.self_attn.v_proj": "Q5_1", "model.layers.1.self_attn.o_proj": "Q4_K",
     "model.layers.1.mlp.gate_proj": "Q5_K", "model.layers.1.mlp.up_proj": "Q5_K", "model.layers.1.mlp.down_proj": "Q6_K",
 }
-# Kernels may round activations to 8 bits: a greedy token leads by more than in the float checkpoints.
+# Kernels may round activations: a greedy token leads by more than in the float checkpoints.
 MARGIN = 0.1
 
 

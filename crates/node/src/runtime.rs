@@ -21,8 +21,8 @@ const BLOCK: usize = 16;
 const CONTEXT: usize = 8192;
 /// Most bytes the KV cache takes beyond one full context.
 const CACHE_BYTES: usize = 1 << 30;
-/// Rows of one step.
-const ROWS: usize = 512;
+/// Prompt rows of one step: enough to share a weight, few enough to keep activations small.
+pub const PREFILL_ROWS: usize = 256;
 
 /// A loaded decoder and what is known of it.
 pub struct Loaded {
@@ -165,12 +165,13 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         limits: Limits {
             max_sequences: settings.max_sequences.into(),
             max_queue: settings.max_queue as usize,
+            prefill_rows: PREFILL_ROWS,
             ..Limits::default()
         },
         clock: Arc::new(move || start.elapsed()),
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
     };
-    let runner = DecoderRunner::new(decoder, ROWS);
+    let runner = DecoderRunner::new(decoder, PREFILL_ROWS + usize::from(settings.max_sequences));
     let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
     let card = ModelCard {
         id: local.name.clone(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tinderbox_kernels::copy_bandwidth;
 use tinderbox_model::{Decoder, Output, Step, Want};
 
-use crate::runtime::{Loaded, load, use_threads};
+use crate::runtime::{Loaded, PREFILL_ROWS, load, use_threads};
 use crate::settings::Settings;
 
 /// Arguments of `bench`.
@@ -29,9 +29,6 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// Rows of a prefill step, as in the server.
-const CHUNK: usize = 512;
 
 /// What was measured, and on what.
 #[derive(Serialize)]
@@ -188,8 +185,8 @@ async fn prefill(
     output: usize,
 ) -> anyhow::Result<u32> {
     let mut last = 0;
-    for start in (0..prompt).step_by(CHUNK) {
-        let end = (start + CHUNK).min(prompt);
+    for start in (0..prompt).step_by(PREFILL_ROWS) {
+        let end = (start + PREFILL_ROWS).min(prompt);
         let vocab = decoder.config().vocab;
         let step = Step {
             tokens: (start..end)
