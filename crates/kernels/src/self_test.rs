@@ -257,12 +257,12 @@ async fn stream_bandwidth(device: &Device) -> f64 {
     let mut passes = 2;
     loop {
         // Reading one element waits for all that was queued before it.
-        let _ = data.clone().slice([0..1]).into_data_async().await;
+        let _ = data.clone().narrow(0, 0, 1).into_data_async().await;
         let start = std::time::Instant::now();
         for _ in 0..passes {
             data = data + 1.0;
         }
-        let _ = data.clone().slice([0..1]).into_data_async().await;
+        let _ = data.clone().narrow(0, 0, 1).into_data_async().await;
         let seconds = start.elapsed().as_secs_f64();
         if seconds > 0.2 || passes >= 4096 {
             return (passes * ELEMENTS * 8) as f64 / seconds;

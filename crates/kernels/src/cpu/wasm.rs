@@ -10,6 +10,7 @@ pub(crate) struct Simd128;
 
 type Two = (v128, v128);
 
+// The intrinsics are passed in closures: a function with a target feature is no `Fn` itself.
 #[inline(always)]
 fn both(a: Two, f: impl Fn(v128) -> v128) -> Two {
     (f(a.0), f(a.1))
@@ -56,7 +57,7 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     unsafe fn or(a: Two, b: Two) -> Two {
-        zip(a, b, v128_or)
+        zip(a, b, |a, b| v128_or(a, b))
     }
     #[inline(always)]
     unsafe fn xor(a: Two, mask: u8) -> Two {
@@ -73,23 +74,20 @@ impl Simd for Simd128 {
     #[inline(always)]
     unsafe fn widen(a: Two) -> [Two; 2] {
         [
-            both(a, u16x8_extend_low_u8x16),
-            both(a, u16x8_extend_high_u8x16),
+            both(a, |v| u16x8_extend_low_u8x16(v)),
+            both(a, |v| u16x8_extend_high_u8x16(v)),
         ]
     }
     #[inline(always)]
     unsafe fn dot(w: [Two; 2], x: *const i16) -> Two {
         // SAFETY: the caller vouches for 32 readable numbers.
         let x = unsafe { [Self::bytes(x.cast()), Self::bytes(x.add(16).cast())] };
-        zip(
-            zip(w[0], x[0], i32x4_dot_i16x8),
-            zip(w[1], x[1], i32x4_dot_i16x8),
-            i32x4_add,
-        )
+        let dot = |w, x| zip(w, x, |w, x| i32x4_dot_i16x8(w, x));
+        zip(dot(w[0], x[0]), dot(w[1], x[1]), |a, b| i32x4_add(a, b))
     }
     #[inline(always)]
     unsafe fn to_f32(a: Two) -> Two {
-        both(a, f32x4_convert_i32x4)
+        both(a, |v| f32x4_convert_i32x4(v))
     }
     #[inline(always)]
     unsafe fn splat(a: f32) -> Two {
@@ -101,11 +99,12 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     unsafe fn mul(a: Two, b: Two) -> Two {
-        zip(a, b, f32x4_mul)
+        zip(a, b, |a, b| f32x4_mul(a, b))
     }
     #[inline(always)]
     unsafe fn fma(acc: Two, a: Two, b: Two) -> Two {
-        zip(acc, zip(a, b, f32x4_mul), f32x4_add)
+        let product = zip(a, b, |a, b| f32x4_mul(a, b));
+        zip(acc, product, |a, b| f32x4_add(a, b))
     }
     #[inline(always)]
     unsafe fn sum(a: Two) -> f32 {

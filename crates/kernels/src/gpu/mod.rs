@@ -7,6 +7,8 @@
 
 // A kernel's parameters are its bindings and scalars, and its loops are the device's.
 #![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
+// The `#[cube]` macro makes a name with an underscore of each argument, and takes no short fields.
+#![allow(clippy::duplicate_underscore_argument, clippy::redundant_field_names)]
 
 mod attention;
 mod embed;
