@@ -224,3 +224,15 @@ pub fn real_model(file: &str) -> Option<PathBuf> {
     }
     Some(path)
 }
+
+/// A model that CI does not fetch, where a developer has it in the same folder. Its absence is told,
+/// and is no skip: `why` it cannot be expected.
+pub fn extra_model(file: &str, why: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("TINDERBOX_TEST_MODELS").unwrap_or_default();
+    let path = PathBuf::from(folder).join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("NOT CHECKED: {file}: {why}");
+    None
+}
