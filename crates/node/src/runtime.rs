@@ -22,7 +22,7 @@ const CONTEXT: usize = 8192;
 /// Most bytes the KV cache takes beyond one full context.
 const CACHE_BYTES: usize = 1 << 30;
 /// Prompt rows of one step: enough to share a weight, few enough to keep activations small.
-pub const PREFILL_ROWS: usize = 256;
+pub const PREFILL_ROWS: usize = 128;
 
 /// A loaded decoder and what is known of it.
 pub struct Loaded {
