@@ -70,3 +70,21 @@ impl<I: Inference> Inference for Gate<I> {
         self.inner()?.tokenizer_info(model)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_the_model_is_there_everything_is_refused_with_a_time_to_come_back() {
+        let gate: Gate<tinderbox_engine::Service> = Gate::default();
+        assert_eq!(gate.health().phase, Phase::Loading);
+        assert!(gate.models().is_empty());
+        let answer = futures::executor::block_on(gate.generate(Request::default()));
+        assert!(matches!(
+            answer.err(),
+            Some(Error::Unavailable { retry_after, .. }) if retry_after > Duration::ZERO
+        ));
+        assert!(gate.decode("m", &[1]).is_err());
+    }
+}

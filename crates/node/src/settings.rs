@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use figment::value::{Dict, Map};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Flags that say which model runs where. Each has a `TINDERBOX_*` variable and a key of the
 /// configuration file of the same name.
@@ -112,9 +113,20 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     pub host: IpAddr,
     pub port: u16,
+    #[serde(deserialize_with = "key")]
     pub api_key: Option<String>,
     pub log_format: LogFormat,
     pub shutdown_timeout: u64,
+}
+
+/// Reads a key. The error is our own because serde's would print the key, and an empty key would
+/// let everybody in.
+fn key<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    match Option::<serde_json::Value>::deserialize(value)? {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(key)) if !key.is_empty() => Ok(Some(key)),
+        Some(_) => Err(de::Error::custom("the key must be a text and not empty")),
+    }
 }
 
 impl Default for Settings {
@@ -137,22 +149,50 @@ impl Default for Settings {
     }
 }
 
-/// Keys that have a `TINDERBOX_` variable.
-const KEYS: [&str; 13] = [
-    "model",
-    "device",
+/// Numbers that have a `TINDERBOX_` variable.
+const NUMBERS: [&str; 6] = [
     "context",
     "threads",
-    "kv_type",
     "max_sequences",
     "max_queue",
-    "cache",
-    "host",
     "port",
-    "api_key",
-    "log_format",
     "shutdown_timeout",
 ];
+
+/// Texts that have a `TINDERBOX_` variable.
+const TEXTS: [&str; 7] = [
+    "model",
+    "device",
+    "kv_type",
+    "cache",
+    "host",
+    "api_key",
+    "log_format",
+];
+
+/// The variables of [`TEXTS`] as they stand: `Env` would read a key of digits as a number.
+struct TextVariables;
+
+impl Provider for TextVariables {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("`TINDERBOX_` environment variable(s)")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut dict = Dict::new();
+        for key in TEXTS {
+            let name = format!("TINDERBOX_{}", key.to_uppercase());
+            match std::env::var(&name) {
+                Ok(value) => drop(dict.insert(key.into(), value.into())),
+                Err(std::env::VarError::NotPresent) => {}
+                Err(std::env::VarError::NotUnicode(_)) => {
+                    return Err(figment::Error::from(format!("{name} is not UTF-8")));
+                }
+            }
+        }
+        Ok(Profile::Default.collect(dict))
+    }
+}
 
 impl Settings {
     /// Joins the layers.
@@ -170,10 +210,28 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(file));
         }
         let figment = figment
-            .merge(Env::prefixed("TINDERBOX_").only(&KEYS))
+            .merge(Env::prefixed("TINDERBOX_").only(&NUMBERS))
+            .merge(TextVariables)
             .merge(Serialized::defaults(flags))
             .merge(Serialized::defaults(serve));
-        Ok(figment.extract()?)
+        let settings: Settings = figment.extract()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The ranges of the flags, for the layers that clap does not see.
+    fn check(&self) -> anyhow::Result<()> {
+        let least = [
+            ("context", self.context, 16),
+            ("threads", self.threads.map(u32::from), 1),
+            ("max_sequences", Some(self.max_sequences.into()), 1),
+        ];
+        for (name, value, least) in least {
+            if let Some(value) = value {
+                anyhow::ensure!(value >= least, "{name}: {value} is below {least}");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +266,50 @@ mod tests {
             let file = PathBuf::from("t.toml");
             let read = Settings::read(Some(&file), &Flags::default(), &ServeFlags::default());
             assert!(read.unwrap_err().to_string().contains("prot"));
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err)]
+    fn a_key_of_digits_is_a_key() {
+        figment::Jail::expect_with(|jail| {
+            jail.set_env("TINDERBOX_API_KEY", "0918273645");
+            let settings = Settings::read(None, &Flags::default(), &ServeFlags::default()).unwrap();
+            assert_eq!(settings.api_key.as_deref(), Some("0918273645"));
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err)]
+    fn a_wrong_or_empty_key_is_refused_and_not_printed() {
+        figment::Jail::expect_with(|jail| {
+            let file = PathBuf::from("t.toml");
+            for key in ["918273645", "\"\""] {
+                jail.create_file("t.toml", &format!("api_key = {key}\n"))?;
+                let read = Settings::read(Some(&file), &Flags::default(), &ServeFlags::default());
+                let error = read.unwrap_err().to_string();
+                assert!(
+                    error.contains("api_key") && !error.contains("918273645"),
+                    "{error}"
+                );
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err)]
+    fn ranges_hold_for_every_layer() {
+        figment::Jail::expect_with(|jail| {
+            for name in ["CONTEXT", "THREADS", "MAX_SEQUENCES"] {
+                jail.set_env(format!("TINDERBOX_{name}"), "0");
+                let read = Settings::read(None, &Flags::default(), &ServeFlags::default());
+                let error = read.unwrap_err().to_string();
+                assert!(error.contains(&name.to_lowercase()), "{error}");
+                jail.set_env(format!("TINDERBOX_{name}"), "16");
+            }
             Ok(())
         });
     }

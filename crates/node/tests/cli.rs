@@ -103,3 +103,46 @@ fn the_cpu_passes_its_self_test() {
         "{tests:?}"
     );
 }
+
+#[test]
+fn a_file_that_is_missing_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    std::fs::write(&blocked, b"").unwrap();
+    let cache = blocked.join("below");
+    let output = tinderbox(&["pull", "--cache", cache.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
+}
+
+#[test]
+fn settings_come_from_flag_then_environment_then_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    std::fs::write(&file, "cache = \"from-file\"\n").unwrap();
+    let path = |variable: Option<&str>, flag: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tinderbox"));
+        command.args(["list", "--json", "--config"]).arg(&file);
+        command.envs(variable.map(|value| ("TINDERBOX_CACHE", value)));
+        command.args(flag.map(|value| format!("--cache={value}")));
+        let output = command.output().unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        list[0]["path"].as_str().unwrap().to_owned()
+    };
+    assert!(path(None, None).starts_with("from-file"));
+    assert!(path(Some("from-env"), None).starts_with("from-env"));
+    assert!(path(Some("from-env"), Some("from-flag")).starts_with("from-flag"));
+}
+
+#[test]
+fn an_api_key_in_the_environment_is_never_printed() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tinderbox"))
+        .args(["list", "--json"])
+        .env("TINDERBOX_API_KEY", "918273645")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    assert!(!printed.contains("918273645"), "{printed}");
+}

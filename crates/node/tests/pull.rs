@@ -23,6 +23,10 @@ struct Script {
     status: Option<StatusCode>,
     /// Send files from another path.
     redirect: bool,
+    /// Send the whole file, without its length, whatever range is asked for.
+    ignore_ranges: bool,
+    /// Files of every repository.
+    tree: Vec<&'static str>,
     ranges: Vec<String>,
 }
 
@@ -35,8 +39,11 @@ async fn answer(State(script): State<Shared>, request: Request) -> Response<Body
     }
     let path = request.uri().path().to_owned();
     if path.contains("/tree/") {
-        let list = r#"[{"type":"file","oid":"1","size":3,"path":"one.gguf"},
-                       {"type":"file","oid":"2","size":3,"path":"two.gguf"}]"#;
+        let files = script
+            .tree
+            .iter()
+            .map(|path| serde_json::json!({ "type": "file", "oid": "1", "size": 3, "path": path }));
+        let list = serde_json::Value::from_iter(files).to_string();
         return ([(header::CONTENT_TYPE, "application/json")], list).into_response();
     }
     if script.redirect && !path.starts_with("/elsewhere") {
@@ -77,6 +84,11 @@ async fn answer(State(script): State<Shared>, request: Request) -> Response<Body
     if request.method() == axum::http::Method::HEAD {
         return (status, headers).into_response();
     }
+    if script.ignore_ranges {
+        let whole = stream::iter([Ok::<_, std::io::Error>(script.bytes.clone())]);
+        headers.remove(header::CONTENT_LENGTH);
+        return (StatusCode::OK, headers, Body::from_stream(whole)).into_response();
+    }
     script.ranges.extend(range);
     let body = match script.cut.take() {
         None => Body::from(body),
@@ -100,6 +112,8 @@ async fn hub(bytes: &[u8]) -> (Shared, Hub) {
         cut: None,
         status: None,
         redirect: false,
+        ignore_ranges: false,
+        tree: vec!["one.gguf", "two.gguf"],
         ranges: Vec::new(),
     };
     let script = Arc::new(Mutex::new(script));
@@ -184,6 +198,50 @@ async fn a_cut_transfer_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_server_that_ignores_the_range_leaves_no_long_file() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    script.lock().unwrap().cut = Some(20);
+    // No hash is pinned here: the length alone must tell.
+    let pull = || resolve("hf:owner/repo/one.gguf", cache.path(), &hub, &Quiet);
+    pull().await.unwrap_err();
+    script.lock().unwrap().ignore_ranges = true;
+    let error = pull().await.unwrap_err().to_string();
+    assert!(error.contains("deleted"), "{error}");
+    let path = pull().await.unwrap().path;
+    assert_eq!(std::fs::read(path).unwrap(), BYTES);
+}
+
+#[tokio::test]
+async fn a_repository_fetched_once_needs_no_hub() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    script.lock().unwrap().tree = vec!["config.json", "model.safetensors", "README.md"];
+    let fetched = resolve("hf:owner/repo", cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
+    assert!(fetched.path.join("model.safetensors").exists());
+    assert!(!fetched.path.join("README.md").exists());
+    let nowhere = Hub::new(Some("http://127.0.0.1:9")).unwrap();
+    let again = resolve("hf:owner/repo", cache.path(), &nowhere, &Quiet).await;
+    assert_eq!(again.unwrap(), fetched);
+}
+
+#[tokio::test]
+async fn a_repository_cut_in_the_middle_is_not_taken_for_whole() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    script.lock().unwrap().tree = vec!["config.json", "model.safetensors"];
+    script.lock().unwrap().cut = Some(20);
+    let pull = || resolve("hf:owner/repo", cache.path(), &hub, &Quiet);
+    pull().await.unwrap_err();
+    let folder = pull().await.unwrap().path;
+    for file in ["config.json", "model.safetensors"] {
+        assert_eq!(std::fs::read(folder.join(file)).unwrap(), BYTES, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn bytes_of_two_versions_never_mix() {
     let cache = tempfile::tempdir().unwrap();
     let (script, hub) = hub(&[b'x'; 61]).await;
@@ -262,10 +320,16 @@ async fn a_repository_with_several_models_asks_which() {
         .await
         .unwrap();
     assert_eq!(std::fs::read(local.path).unwrap(), BYTES);
+    // An absolute path: of a folder of our own, should it ever be written to.
+    let outside = tempfile::tempdir().unwrap();
+    let absolute = format!("hf:owner/repo/{}/x.gguf", outside.path().display());
     for bad in [
         "hf:owner",
         "hf:../x/y",
         "hf:owner/repo/../../etc",
+        &absolute,
+        "hf:owner/repo@../x.gguf",
+        "hf:owner/repo@..",
         "nothing-of-the-kind",
     ] {
         let error = resolve(bad, cache.path(), &hub, &Quiet).await.unwrap_err();

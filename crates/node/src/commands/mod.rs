@@ -81,7 +81,7 @@ impl Cli {
         };
         let settings = Settings::read(self.config.as_ref(), &self.flags, serve)?;
         let runtime = tokio::runtime::Runtime::new()?;
-        runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             match self.command {
                 Command::Serve(_) => serve::run(&settings).await,
                 Command::Run(args) => run::run(&settings, args).await,
@@ -90,7 +90,10 @@ impl Cli {
                 Command::Bench(args) => bench::run(&settings, args).await,
                 Command::Doctor(args) => doctor::run(&settings, args).await,
             }
-        })
+        });
+        // A model that is still loading must not hold up a program that was told to stop.
+        runtime.shutdown_background();
+        outcome
     }
 }
 

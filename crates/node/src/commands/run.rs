@@ -165,7 +165,11 @@ impl Talk {
                 Some(Ok(Event::Started(_))) => continue,
                 Some(Ok(Event::Token(token))) => token.text,
                 Some(Ok(Event::Finished(finish))) => finish.text,
-                Some(Err(error)) => return Err(error.into()),
+                Some(Err(error)) => {
+                    // A turn without its answer would break templates that want both in turn.
+                    self.messages.pop();
+                    return Err(error.into());
+                }
                 None => break,
             };
             print!("{text}");

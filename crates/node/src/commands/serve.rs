@@ -1,5 +1,6 @@
 //! `tinderbox serve`
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,6 +181,7 @@ fn log_to_stderr(format: LogFormat) {
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,tinderbox=info,tower_http=info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second subscriber (a test in the same process) is refused, and the first goes on.
     let _ = match format {

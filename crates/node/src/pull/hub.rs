@@ -1,7 +1,7 @@
 //! The Hugging Face Hub, through `hf-hub`: it knows URLs, tokens, redirects and errors; we keep the
 //! bytes, so that a cut transfer goes on where it stopped.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -15,6 +15,9 @@ use super::{PullError, lock};
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longest silence in the middle of a transfer.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Names the files of a repository that was fetched whole.
+const LIST: &str = "files.txt";
 
 /// A way to the hub.
 pub struct Hub {
@@ -105,6 +108,15 @@ impl Hub {
             );
             return Err(PullError::Fetch { from, reason });
         }
+        // A server that ignores the range and tells no length has appended the whole file.
+        if facts.file_size > 0 && found > facts.file_size {
+            std::fs::remove_file(&part).map_err(|e| PullError::disk(&part, e))?;
+            let reason = format!(
+                "sent {found} bytes of a file of {}; deleted, run it again",
+                facts.file_size
+            );
+            return Err(PullError::Fetch { from, reason });
+        }
         // A large file's ETag is its SHA-256.
         let own = Some(facts.etag.as_str()).filter(|etag| is_sha256(etag));
         transfer::finish(&part, target, &from, sha256.or(own))
@@ -127,8 +139,8 @@ impl Hub {
             Some((name, revision)) => (name, Some(revision)),
             None => (name, None),
         };
-        let harmless = |part: &str| !part.is_empty() && part.split('/').all(|p| p != "..");
-        if ![owner, name, file.unwrap_or("x")].into_iter().all(harmless) {
+        let named = [owner, name, revision.unwrap_or("x"), file.unwrap_or("x")];
+        if !named.into_iter().all(stays_inside) {
             return Err(wrong());
         }
         let repo = format!("{owner}/{name}");
@@ -137,17 +149,27 @@ impl Hub {
             .join(owner)
             .join(name)
             .join(revision.unwrap_or("main"));
-        let files = match file {
-            Some(file) => vec![file.to_owned()],
-            None => choose(&repo, self.list(&repo, revision).await?)?,
+        // Written last: what is here once is whole, and is found again with no network.
+        let list = folder.join(LIST);
+        let listed = std::fs::read_to_string(&list).ok();
+        let files = match (file, &listed) {
+            (Some(file), _) => vec![file.to_owned()],
+            (None, Some(listed)) => listed.lines().map(str::to_owned).collect(),
+            (None, None) => choose(&repo, self.list(&repo, revision).await?)?,
         };
         for file in &files {
             let target = folder.join(file);
+            if target.exists() {
+                continue;
+            }
             let _lock = lock(&target)?;
             if !target.exists() {
                 self.fetch(&repo, file, revision, &target, None, progress)
                     .await?;
             }
+        }
+        if file.is_none() && listed.is_none() {
+            std::fs::write(&list, files.join("\n")).map_err(|e| PullError::disk(&list, e))?;
         }
         let whole = |file: &&String| file.ends_with(".gguf");
         Ok(files
@@ -178,6 +200,12 @@ impl Hub {
     }
 }
 
+/// Whether a path from outside names a place below the folder it is joined to.
+fn stays_inside(path: &str) -> bool {
+    let normal = |part: Component| matches!(part, Component::Normal(_));
+    !path.is_empty() && !path.contains('\\') && Path::new(path).components().all(normal)
+}
+
 fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -204,6 +232,9 @@ fn choose(repo: &str, files: Vec<String>) -> Result<Vec<String>, PullError> {
             reason,
         })
     };
+    if let Some(file) = files.iter().find(|file| !stays_inside(file)) {
+        return fail(format!("lists {file:?}, which is no path in a repository"));
+    }
     if files.iter().any(|file| file == "config.json")
         && files.iter().any(|file| file.ends_with(".safetensors"))
     {
@@ -259,5 +290,9 @@ mod tests {
             ["config.json", "model.safetensors", "tokenizer.json"]
         );
         assert!(choose("a/b", names(&["README.md"])).is_err());
+        for outside in ["../x.gguf", "/etc/x.gguf", "a/../../x.gguf", "..\\x.gguf"] {
+            let error = choose("a/b", names(&[outside])).unwrap_err();
+            assert!(matches!(error, PullError::Repository { .. }), "{error}");
+        }
     }
 }

@@ -61,20 +61,20 @@ pub enum PullError {
         reason: String,
     },
     /// The cache folder.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {reason}", path = path.display())]
     Disk {
         /// File or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
 impl PullError {
-    fn disk(path: &Path, source: std::io::Error) -> Self {
+    fn disk(path: &Path, reason: std::io::Error) -> Self {
         PullError::Disk {
             path: path.into(),
-            source,
+            reason,
         }
     }
 }
@@ -138,7 +138,12 @@ pub async fn entry_file(
     progress: &dyn Progress,
 ) -> Result<PathBuf, PullError> {
     let target = cached(entry, cache);
+    // A cache that was filled beforehand may be read-only: no lock for what is there.
+    if target.exists() {
+        return Ok(target);
+    }
     let _lock = lock(&target)?;
+    // Another process may have fetched it while we waited.
     if target.exists() {
         return Ok(target);
     }

