@@ -5,8 +5,8 @@
 //! same router answers on a host and in an edge isolate; what it needs of the world is a
 //! [`Context`].
 //!
-//! What the place that mounts the router adds: listening, CORS, API keys, compression (never of
-//! event streams), timeouts, metrics.
+//! What the place that mounts the router adds: listening, CORS, compression (never of event
+//! streams), timeouts.
 
 mod answer;
 mod batch;
@@ -14,8 +14,10 @@ mod context;
 mod dialects;
 mod failure;
 mod health;
+mod keys;
 mod openapi;
 mod payload;
+mod ranges;
 mod request_id;
 mod sse;
 mod stream;
@@ -26,10 +28,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{MethodRouter, get};
 
-pub use context::{Context, DEFAULT_BODY_LIMIT};
+pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
+pub use keys::Keys;
 pub use request_id::{REQUEST_ID, RequestId};
-
-use dialects::openai;
 
 /// Paths and what answers there.
 type Routes = Vec<(&'static str, MethodRouter<Context>)>;
@@ -37,13 +38,14 @@ type Routes = Vec<(&'static str, MethodRouter<Context>)>;
 /// Everything that is served, with every policy around it. The last layer is the outermost.
 pub fn router(context: Context) -> Router {
     let mut router = Router::new();
-    for (path, methods) in own_routes().into_iter().chain(openai::routes()) {
-        router = router.route(path, methods);
+    for (path, methods) in dialects::routes() {
+        router = router.route(&path, methods);
     }
     router
-        .fallback(openai::no_route)
-        .method_not_allowed_fallback(openai::wrong_method)
+        .fallback(dialects::no_route)
+        .method_not_allowed_fallback(dialects::wrong_method)
         .layer(DefaultBodyLimit::max(context.body_limit))
+        .layer(middleware::from_fn_with_state(context.clone(), keys::check))
         .layer(middleware::from_fn_with_state(
             context.clone(),
             request_id::assign,

@@ -23,11 +23,12 @@ mod tests {
             .keys()
             .cloned()
             .collect();
-        let routes = crate::own_routes()
-            .into_iter()
-            .chain(crate::openai::routes());
         // axum writes a parameter that takes slashes `{*id}`, OpenAPI has no such thing.
-        let mut served: Vec<String> = routes.map(|(path, _)| path.replace("{*", "{")).collect();
+        let names = ["/openai", "/lorax", "/textsynth", "/locallab", "/litellm"];
+        let prefixed = |path: &String| names.iter().any(|name| path.starts_with(name));
+        let routes = crate::dialects::routes();
+        let routes = routes.into_keys().filter(|path| !prefixed(path));
+        let mut served: Vec<String> = routes.map(|path| path.replace("{*", "{")).collect();
         listed.sort();
         served.sort();
         assert_eq!(listed, served);

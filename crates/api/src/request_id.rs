@@ -26,7 +26,7 @@ pub(crate) async fn assign(
     next: Next,
 ) -> Response {
     let given = request.headers().get(&REQUEST_ID).and_then(sane);
-    let id = given.unwrap_or_else(|| (context.new_id)());
+    let id = given.unwrap_or_else(|| context.place.new_id());
     let span = tracing::info_span!(
         "request",
         request_id = id,

@@ -22,6 +22,9 @@ pub enum Error {
         /// The names served, comma separated.
         known: String,
     },
+    /// A model was meant that is not there, because none is loaded.
+    #[error("No model is currently loaded. Load one first.")]
+    NoModel,
     /// Prompt and answer do not fit the context.
     #[error(
         "This model's maximum context length is {context} tokens, but {prompt} prompt tokens and \

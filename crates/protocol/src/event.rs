@@ -31,6 +31,8 @@ pub struct Started {
 pub struct Token {
     /// Its id.
     pub id: u32,
+    /// An end or control token, left out of the text.
+    pub special: bool,
     /// Text that became certain with this token: whole characters, never part of a possible stop
     /// string. May be empty, and may hold text of earlier tokens.
     pub text: String,

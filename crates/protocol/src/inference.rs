@@ -12,10 +12,32 @@ pub type EventStream = BoxStream<'static, Result<Event, Error>>;
 
 /// Something that answers requests: an engine in this process, or a node far away.
 ///
-/// Methods that may take long return futures, because the same code runs in a browser tab.
+/// A model name that is empty, or an alias such as `dummy`, means the current model: the first of
+/// [`Inference::models`]. Methods that may take long return futures, because the same code runs in
+/// a browser tab.
 pub trait Inference: Send + Sync + 'static {
-    /// The models served, the default one first.
+    /// The models that are loaded, the current one first.
     fn models(&self) -> Vec<ModelCard>;
+
+    /// The models that can be loaded, loaded ones among them.
+    fn available(&self) -> Vec<Available>;
+
+    /// Makes a model the current one, loading it where it is not loaded.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotFound`]; [`Error::Internal`] where loading fails;
+    /// [`Error::Unavailable`] where no model may be loaded now.
+    fn load(&self, model: &str) -> BoxFuture<'static, Result<Loaded, Error>>;
+
+    /// Unloads a model once nobody uses it any more, the current one for an empty name. Answers
+    /// with its name, `None` where none was loaded.
+    ///
+    /// # Errors
+    /// As [`Inference::load`].
+    fn unload(&self, model: &str) -> BoxFuture<'static, Result<Option<String>, Error>>;
+
+    /// How each loaded model's engine is doing.
+    fn stats(&self) -> Vec<Stats>;
 
     /// Whether requests are taken now, and if not why.
     fn health(&self) -> Health;
@@ -61,6 +83,43 @@ pub struct ModelCard {
     pub device: String,
 }
 
+/// A model that can be loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Available {
+    /// The name to load it by.
+    pub id: String,
+    /// One line for people; empty where nothing is known.
+    pub description: String,
+    /// 0 is not loaded, 1 is loaded; in between it is being loaded.
+    pub progress: f32,
+}
+
+/// How a model came to be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// By this call.
+    Now,
+    /// It was loaded.
+    Already,
+}
+
+/// How one model's engine is doing, as of its last step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// The model's name.
+    pub model: String,
+    /// Sequences that are generated now.
+    pub running: usize,
+    /// Sequences taken in and not running.
+    pub waiting: usize,
+    /// KV blocks in use.
+    pub used_blocks: usize,
+    /// KV blocks there are.
+    pub blocks: usize,
+    /// Bytes by kind: `weights`, `kv_cache`.
+    pub memory: BTreeMap<&'static str, u64>,
+}
+
 /// Whether requests are taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
@@ -88,8 +147,8 @@ pub enum Phase {
 pub struct Encoded {
     /// Token ids.
     pub tokens: Vec<u32>,
-    /// Each token's text, bytes that are no UTF-8 as U+FFFD.
-    pub texts: Vec<String>,
+    /// Each token's bytes as text; a byte-level token may be part of a character.
+    pub pieces: Vec<Vec<u8>>,
 }
 
 /// Facts about a tokenizer.

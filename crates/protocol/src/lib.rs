@@ -12,5 +12,8 @@ mod request;
 
 pub use error::Error;
 pub use event::{Event, Finish, FinishReason, Logprob, Started, Token, TokenLogprob};
-pub use inference::{Encoded, EventStream, Health, Inference, ModelCard, Phase, TokenizerInfo};
+pub use inference::{
+    Available, Encoded, EventStream, Health, Inference, Loaded, ModelCard, Phase, Stats,
+    TokenizerInfo,
+};
 pub use request::{Chat, Message, Prompt, Request, Sampling, Stop, ToolCall};

@@ -1,4 +1,141 @@
 //! The dialects, one folder each, all of the same shape: wire types, one way from wire to
-//! [`Batch`](crate::batch::Batch), one way back, one stream encoder, one error mapping.
+//! [`Batch`](crate::batch::Batch), one way back, one stream encoder, one error
+//! [`Shape`](crate::failure::Shape).
+//!
+//! All answer on one host. A path that several dialects have is decided by the keys of the body
+//! ([`shared`]); a prefix such as `/lorax` in front of a path forces one dialect.
 
+mod litellm;
+mod locallab;
+mod lorax;
 pub(crate) mod openai;
+mod shared;
+mod textsynth;
+mod union;
+
+use std::collections::BTreeMap;
+
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
+
+use crate::failure::{Failure, Refusal};
+use crate::{Context, Routes, own_routes};
+
+/// A way to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    OpenAi,
+    Lorax,
+    TextSynth,
+    LocalLab,
+    LiteLlm,
+}
+
+impl Dialect {
+    const ALL: [Dialect; 5] = [
+        Dialect::OpenAi,
+        Dialect::Lorax,
+        Dialect::TextSynth,
+        Dialect::LocalLab,
+        Dialect::LiteLlm,
+    ];
+
+    /// Its name, and the first segment of the paths that force it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::OpenAi => "openai",
+            Dialect::Lorax => "lorax",
+            Dialect::TextSynth => "textsynth",
+            Dialect::LocalLab => "locallab",
+            Dialect::LiteLlm => "litellm",
+        }
+    }
+
+    fn routes(self) -> Routes {
+        match self {
+            Dialect::OpenAi => openai::routes(),
+            Dialect::Lorax => lorax::routes(),
+            Dialect::TextSynth => textsynth::routes(),
+            Dialect::LocalLab => locallab::routes(),
+            Dialect::LiteLlm => litellm::routes(),
+        }
+    }
+
+    /// The dialect that is surely spoken at a path.
+    pub fn of(path: &str) -> Option<Dialect> {
+        let mut segments = path.split('/').skip(1);
+        let first = segments.next().unwrap_or_default();
+        let forced = Dialect::ALL.into_iter().find(|d| d.name() == first);
+        forced.or_else(|| match (first, segments.next().unwrap_or_default()) {
+            ("v1", "engines" | "credits") => Some(Dialect::TextSynth),
+            ("generate_stream" | "info" | "invocations" | "ping" | "startup", "") => {
+                Some(Dialect::Lorax)
+            }
+            ("generate", "batch")
+            | ("chat" | "models" | "system" | "resources" | "network" | "startup-status", _) => {
+                Some(Dialect::LocalLab)
+            }
+            ("v1", _) | ("tokenizer_info" | "detokenize", "") => Some(Dialect::OpenAi),
+            _ => None,
+        })
+    }
+
+    /// A failure in the dialect's shape.
+    fn refuse(self, failure: Failure) -> Response {
+        match self {
+            Dialect::OpenAi => Refusal::<openai::errors::OpenAi>::from(failure).into_response(),
+            Dialect::Lorax => Refusal::<lorax::errors::Lorax>::from(failure).into_response(),
+            Dialect::TextSynth => {
+                Refusal::<textsynth::errors::TextSynth>::from(failure).into_response()
+            }
+            Dialect::LocalLab => {
+                Refusal::<locallab::errors::LocalLab>::from(failure).into_response()
+            }
+            Dialect::LiteLlm => Refusal::<litellm::errors::LiteLlm>::from(failure).into_response(),
+        }
+    }
+}
+
+/// Everything that is served. Of several that name a path the first has it, but for the prefixes.
+pub(crate) fn routes() -> BTreeMap<String, MethodRouter<Context>> {
+    let mut all = BTreeMap::new();
+    let own = own_routes().into_iter().chain(shared::routes());
+    let plain = Dialect::ALL.into_iter().flat_map(Dialect::routes);
+    for (path, methods) in own.chain(plain) {
+        all.entry(path.to_owned()).or_insert(methods);
+    }
+    for dialect in Dialect::ALL {
+        let prefix = format!("/{}", dialect.name());
+        for (path, methods) in dialect.routes().into_iter().chain(own_routes()) {
+            if path == "/" {
+                all.insert(prefix.clone(), methods.clone());
+            }
+            all.insert(format!("{prefix}{path}"), methods);
+        }
+    }
+    all
+}
+
+/// A failure in the shape of the path's dialect, in everybody's where none is sure.
+pub(crate) fn refuse(path: &str, failure: Failure) -> Response {
+    match Dialect::of(path) {
+        Some(dialect) => dialect.refuse(failure),
+        None => Refusal::<union::Union>::from(failure).into_response(),
+    }
+}
+
+/// Answers where nothing is served.
+pub(crate) async fn no_route(uri: Uri) -> Response {
+    let path = uri.path().to_owned();
+    refuse(uri.path(), Failure::NoRoute { path })
+}
+
+/// Answers where the method is wrong.
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let failure = Failure::WrongMethod {
+        path: uri.path().to_owned(),
+        method: method.to_string(),
+    };
+    refuse(uri.path(), failure)
+}

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,7 +14,7 @@ use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use serde_json::{Value, json};
-use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, router};
+use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Machine, Place, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
 
@@ -51,6 +52,8 @@ pub struct Fake {
     /// Break off without an end after this many tokens.
     pub cut_after: Option<usize>,
     pub phase: Option<Phase>,
+    /// No model is loaded (any more).
+    pub unloaded: Mutex<bool>,
     /// Every request that was taken.
     pub seen: Mutex<Vec<Request>>,
     /// Streams that have not been dropped.
@@ -91,7 +94,14 @@ fn scored(id: u32, bytes: Vec<u8>, place: usize, top: usize) -> TokenLogprob {
 
 impl Fake {
     fn check(&self, model: &str) -> Result<(), Error> {
-        match ["", "tiny", "org/large"].contains(&model) {
+        if *self.unloaded.lock().unwrap() {
+            return Err(Error::NoModel);
+        }
+        self.known(model)
+    }
+
+    fn known(&self, model: &str) -> Result<(), Error> {
+        match ["", "dummy", "tiny", "org/large"].contains(&model) {
             true => Ok(()),
             false => Err(Error::ModelNotFound {
                 model: model.into(),
@@ -195,6 +205,7 @@ impl Fake {
             }
             events.push(Ok(Event::Token(Token {
                 id,
+                special: [BOS, EOS].contains(&id),
                 text: piece,
                 logprob,
             })));
@@ -252,7 +263,52 @@ impl Inference for Fake {
             vocab_size: VOCAB,
             device: "script".into(),
         };
-        vec![card("tiny"), card("org/large")]
+        match *self.unloaded.lock().unwrap() {
+            true => vec![],
+            false => vec![card("tiny"), card("org/large")],
+        }
+    }
+
+    fn available(&self) -> Vec<Available> {
+        let loaded = self.models();
+        let progress = |id| f32::from(loaded.iter().any(|card| card.id == id));
+        ["tiny", "org/large", "spare"]
+            .map(|id| Available {
+                id: id.into(),
+                description: format!("The {id} model."),
+                progress: progress(id),
+            })
+            .into()
+    }
+
+    fn load(&self, model: &str) -> BoxFuture<'static, Result<Loaded, Error>> {
+        let mut unloaded = self.unloaded.lock().unwrap();
+        let answer = match model {
+            "spare" => Ok(Loaded::Now),
+            "tiny" | "org/large" if *unloaded => Ok(Loaded::Now),
+            model => self.known(model).map(|()| Loaded::Already),
+        };
+        *unloaded &= answer.is_err();
+        async { answer }.boxed()
+    }
+
+    fn unload(&self, model: &str) -> BoxFuture<'static, Result<Option<String>, Error>> {
+        let name = self.known(model).map(|()| {
+            let mut unloaded = self.unloaded.lock().unwrap();
+            (!std::mem::replace(&mut *unloaded, true)).then(|| "tiny".into())
+        });
+        async { name }.boxed()
+    }
+
+    fn stats(&self) -> Vec<Stats> {
+        vec![Stats {
+            model: "tiny".into(),
+            running: self.alive.load(Ordering::SeqCst),
+            waiting: 2,
+            used_blocks: 3,
+            blocks: 10,
+            memory: BTreeMap::from([("kv_cache", 4096), ("weights", 65536)]),
+        }]
     }
 
     fn health(&self) -> Health {
@@ -281,11 +337,8 @@ impl Inference for Fake {
     fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
         self.check(model)?;
         let tokens = self.ids(prompt).0;
-        let texts = tokens
-            .iter()
-            .map(|id| String::from_utf8_lossy(&bytes_of(*id)).into_owned());
         Ok(Encoded {
-            texts: texts.collect(),
+            pieces: tokens.iter().map(|id| bytes_of(*id)).collect(),
             tokens,
         })
     }
@@ -318,10 +371,31 @@ impl Inference for Fake {
 pub fn app(fake: &Arc<Fake>) -> Router {
     router(Context {
         inference: fake.clone(),
-        now: || 1_800_000_000,
-        new_id: || "id0".into(),
+        place: Arc::new(Nowhere),
+        keys: Arc::default(),
         body_limit: DEFAULT_BODY_LIMIT,
     })
+}
+
+/// A place where time stands still.
+pub struct Nowhere;
+
+impl Place for Nowhere {
+    fn now(&self) -> u64 {
+        1_800_000_000
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_secs(7)
+    }
+
+    fn new_id(&self) -> String {
+        "id0".into()
+    }
+
+    fn machine(&self) -> Machine {
+        Machine::default()
+    }
 }
 
 /// A whole answer.

@@ -28,7 +28,7 @@ pub(super) fn plan(
         return Err(invalid("top_logprobs", "needs logprobs to be true"));
     }
 
-    let id = format!("chatcmpl-{}", (context.new_id)());
+    let id = format!("chatcmpl-{}", context.place.new_id());
     let max_tokens = wire.max_completion_tokens.or(wire.max_tokens);
     let mut common = ask::request(&mut options, id, max_tokens)?;
     common.logprobs = logprobs.then_some(top.unwrap_or(0));

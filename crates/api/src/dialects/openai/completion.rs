@@ -35,7 +35,7 @@ pub(super) fn plan(
         return Err(invalid("best_of", reason));
     }
 
-    let id = format!("cmpl-{}", (context.new_id)());
+    let id = format!("cmpl-{}", context.place.new_id());
     let max_tokens = wire.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let mut common = ask::request(&mut options, id, Some(max_tokens))?;
     let logprobs = sampling::alternatives("logprobs", wire.logprobs)?;

@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tinderbox_protocol::{Error, Event, FinishReason};
 
-use super::errors::{self, Refusal};
+use super::errors::{OpenAi, Refusal};
 use super::wire::{Envelope, Options};
 use crate::answer::{self, Answer};
 use crate::batch::Batch;
+use crate::failure::Shape;
 use crate::stream::{self, Encoder};
 use crate::usage::Usage;
 use crate::{Context, sse};
@@ -67,7 +68,7 @@ pub(super) async fn answer<F: Form>(context: &Context, plan: Plan<F>) -> Reply {
     let samples = plan.batch.samples;
     let head = Head {
         id: plan.batch.common.id.clone(),
-        created: (context.now)(),
+        created: context.place.now(),
         model: context.model_name(&plan.batch.common.model),
     };
     let streams = plan.batch.start(&*context.inference).await?;
@@ -143,7 +144,7 @@ impl<F: Form> Encoder for Chunks<F> {
 
     fn error(&mut self, error: Error, out: &mut Vec<u8>) {
         tracing::warn!(answer = self.head.id, %error, "a stream ended early");
-        sse::event(&errors::body(&error.into()), out);
+        sse::event(&OpenAi::body(&error.into()), out);
         sse::done(out);
     }
 

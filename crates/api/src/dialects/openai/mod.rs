@@ -4,7 +4,7 @@
 mod ask;
 mod chat;
 mod completion;
-mod errors;
+pub(super) mod errors;
 mod form;
 mod logprobs;
 mod messages;
@@ -17,11 +17,9 @@ mod wire;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
 use crate::batch::invalid;
-use crate::failure::Failure;
 use crate::payload::{Payload, parse};
 use crate::{Context, Routes};
 use errors::Refusal;
@@ -82,19 +80,4 @@ async fn detokenize(
 
 async fn tokenizer_info(State(context): State<Context>) -> Result<Json<tokenizer::Info>, Refusal> {
     Ok(Json(tokenizer::info(&context)?))
-}
-
-/// Answers where nothing is served.
-pub(crate) async fn no_route(uri: Uri) -> Refusal {
-    let path = uri.path().to_owned();
-    Failure::NoRoute { path }.into()
-}
-
-/// Answers where the method is wrong.
-pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    Failure::WrongMethod {
-        path: uri.path().to_owned(),
-        method: method.to_string(),
-    }
-    .into()
 }

@@ -1,11 +1,12 @@
 //! Checks of the sampling fields, and their translation.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use tinderbox_protocol::{Error, Sampling, Stop};
 
 use super::wire::Options;
 use crate::batch::invalid;
+use crate::ranges::{logit_bias, number};
 
 /// Most samples of one prompt.
 const MAX_SAMPLES: u32 = 128;
@@ -19,48 +20,30 @@ const MAX_LOGPROBS: u32 = 20;
 /// A number outside its range.
 pub(super) fn sampling(options: &Options) -> Result<Sampling, Error> {
     let default = Sampling::default();
-    let signed = |field, value, default| {
-        let range = |x| (-2.0..=2.0).contains(&x);
-        number(field, value, default, range, "in -2 ..= 2")
-    };
-    let share = |field, value, default| {
-        let range = |x| x > 0.0 && x <= 1.0;
-        number(field, value, default, range, "above 0 and at most 1")
-    };
+    let share = (Bound::Excluded(0.0), Bound::Included(1.0));
     Ok(Sampling {
-        temperature: number(
-            "temperature",
-            options.temperature,
-            default.temperature,
-            |x| (0.0..=2.0).contains(&x),
-            "in 0 ..= 2",
-        )?,
+        temperature: number("temperature", options.temperature, 1.0, 0.0..=2.0)?,
         top_k: top_k(options.top_k)?,
-        top_p: share("top_p", options.top_p, default.top_p)?,
-        min_p: number(
-            "min_p",
-            options.min_p,
-            default.min_p,
-            |x| (0.0..=1.0).contains(&x),
-            "in 0 ..= 1",
-        )?,
-        typical_p: share("typical_p", options.typical_p, default.typical_p)?,
+        top_p: number("top_p", options.top_p, default.top_p, share)?,
+        min_p: number("min_p", options.min_p, default.min_p, 0.0..=1.0)?,
+        typical_p: number("typical_p", options.typical_p, default.typical_p, share)?,
         repetition_penalty: number(
             "repetition_penalty",
             options.repetition_penalty,
             default.repetition_penalty,
-            |x| x > 0.0 && x.is_finite(),
-            "above 0",
+            (Bound::Excluded(0.0), Bound::Unbounded),
         )?,
-        presence_penalty: signed(
+        presence_penalty: number(
             "presence_penalty",
             options.presence_penalty,
             default.presence_penalty,
+            -2.0..=2.0,
         )?,
-        frequency_penalty: signed(
+        frequency_penalty: number(
             "frequency_penalty",
             options.frequency_penalty,
             default.frequency_penalty,
+            -2.0..=2.0,
         )?,
         logit_bias: logit_bias(options.logit_bias.as_ref())?,
         seed: options.seed.map(i64::cast_unsigned),
@@ -114,24 +97,6 @@ pub(super) fn alternatives(field: &str, value: Option<u32>) -> Result<Option<usi
     }
 }
 
-fn number(
-    field: &str,
-    value: Option<f64>,
-    default: f32,
-    allowed: impl Fn(f32) -> bool,
-    range: &str,
-) -> Result<f32, Error> {
-    let Some(value) = value else {
-        return Ok(default);
-    };
-    // Checked after rounding, because that is what the model gets.
-    let rounded = value as f32;
-    match allowed(rounded) {
-        true => Ok(rounded),
-        false => Err(invalid(field, format!("{value} is not a number {range}"))),
-    }
-}
-
 fn top_k(value: Option<i64>) -> Result<usize, Error> {
     match value.unwrap_or(0) {
         -1 => Ok(0),
@@ -142,21 +107,4 @@ fn top_k(value: Option<i64>) -> Result<usize, Error> {
             Err(invalid("top_k", reason))
         }
     }
-}
-
-fn logit_bias(given: Option<&BTreeMap<String, f64>>) -> Result<BTreeMap<u32, f32>, Error> {
-    let entries = given.into_iter().flatten();
-    let entries = entries.map(|(key, bias)| {
-        let field = format!("logit_bias.{key}");
-        let Ok(id) = key.parse() else {
-            return Err(invalid(
-                field,
-                "the key is not a token id in decimal digits",
-            ));
-        };
-        let range = |x| (-100.0..=100.0).contains(&x);
-        let bias = number(&field, Some(*bias), 0.0, range, "in -100 ..= 100")?;
-        Ok((id, bias))
-    });
-    entries.collect()
 }

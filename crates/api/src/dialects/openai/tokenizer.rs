@@ -1,5 +1,7 @@
 //! vLLM's tokenizer endpoints. lm-evaluation-harness uses them in place of a local tokenizer.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Chat, Encoded, Error};
 
@@ -66,12 +68,15 @@ fn encoded(
     strings: Option<bool>,
 ) -> Result<Tokens, Error> {
     let model = model.unwrap_or_default();
-    let Encoded { tokens, texts } = context.inference.encode(&model, &prompt)?;
+    let Encoded { tokens, pieces } = context.inference.encode(&model, &prompt)?;
     Ok(Tokens {
         count: tokens.len(),
         max_model_len: max_length(context, &model),
         tokens,
-        token_strs: strings.unwrap_or(false).then_some(texts),
+        token_strs: strings.unwrap_or(false).then(|| {
+            let texts = pieces.iter().map(|bytes| String::from_utf8_lossy(bytes));
+            texts.map(Cow::into_owned).collect()
+        }),
     })
 }
 

@@ -1,0 +1,10 @@
+//! LiteLLM's custom endpoint.
+
+pub(super) mod errors;
+
+use crate::Routes;
+
+/// Where the dialect is served.
+pub(crate) fn routes() -> Routes {
+    vec![]
+}

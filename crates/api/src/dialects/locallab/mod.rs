@@ -1,0 +1,10 @@
+//! LocalLab's API.
+
+pub(super) mod errors;
+
+use crate::Routes;
+
+/// Where the dialect is served.
+pub(crate) fn routes() -> Routes {
+    vec![]
+}

@@ -1,0 +1,10 @@
+//! TextSynth's API.
+
+pub(super) mod errors;
+
+use crate::Routes;
+
+/// Where the dialect is served.
+pub(crate) fn routes() -> Routes {
+    vec![]
+}
