@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use hex::FromHexError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -15,19 +16,30 @@ use crate::{Context, dialects};
 pub struct Keys(Vec<[u8; 32]>);
 
 impl Keys {
-    /// Lets in those who send one of these keys.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Keys {
-        Keys(keys.into_iter().map(|key| hash(key.as_ref())).collect())
+    /// Lets in those who send this key.
+    pub fn add(&mut self, key: impl AsRef<[u8]>) {
+        self.0.push(hash(key.as_ref()));
     }
 
-    /// Lets in those whose key has one of these SHA-256 sums.
-    pub fn hashed(sums: impl IntoIterator<Item = [u8; 32]>) -> Keys {
-        Keys(sums.into_iter().collect())
+    /// Lets in those whose key has this SHA-256 sum, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// Anything but 64 of them.
+    pub fn add_hash(&mut self, sum: &str) -> Result<(), FromHexError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(sum, &mut bytes)?;
+        self.0.push(bytes);
+        Ok(())
+    }
+
+    /// Whether everybody is let in.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Compares with all keys in constant time.
     fn admit(&self, headers: &HeaderMap) -> bool {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return true;
         }
         let sum = hash(bearer(headers).unwrap_or_default().as_bytes());

@@ -13,10 +13,16 @@ use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, router};
 use tower::ServiceExt;
 
 fn locked() -> Router {
+    let mut keys = Keys::default();
+    keys.add("first");
+    // Of `second`, as sha256sum prints it.
+    let sum = "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4";
+    keys.add_hash(sum).unwrap();
+    assert!(keys.add_hash("16").is_err());
     router(Context {
         inference: Arc::new(Fake::default()),
         place: Arc::new(Nowhere),
-        keys: Arc::new(Keys::new(["first", "second"])),
+        keys: Arc::new(keys),
         body_limit: DEFAULT_BODY_LIMIT,
     })
 }

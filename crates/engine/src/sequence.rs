@@ -252,7 +252,8 @@ impl Sequence {
         let generated = self.generated();
         let may_stop = generated > self.min_tokens;
         let ends = may_stop && self.ends.contains(&id);
-        let shown = match words.is_special(id) {
+        let special = words.is_special(id);
+        let shown = match special {
             true => self.show_special,
             false => !ends || self.include_stop,
         };
@@ -260,6 +261,7 @@ impl Sequence {
         let piece = self.text.push(&bytes, may_stop);
         self.send(Ok(Event::Token(Token {
             id,
+            special,
             text: piece.text,
             logprob,
         })));

@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tinderbox_model::{ChatTemplate, Tokenizer};
 use tinderbox_protocol::{
-    Encoded, Error, EventStream, Health, Inference, ModelCard, Phase, Prompt, Request,
-    TokenizerInfo,
+    Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
+    Request, Stats, TokenizerInfo,
 };
 
 use crate::prompts::Prompts;
@@ -21,6 +21,7 @@ pub struct Service {
     prompts: Arc<Prompts>,
     card: ModelCard,
     aliases: Vec<String>,
+    memory: BTreeMap<&'static str, u64>,
 }
 
 impl Vocabulary for Tokenizer {
@@ -39,13 +40,14 @@ impl Vocabulary for Tokenizer {
 
 impl Service {
     /// Serves the model behind `handle` under the card's id and its `aliases`. The engine's own
-    /// bounds replace those on the card.
+    /// bounds replace those on the card; `memory` is what the model holds, bytes by kind.
     pub fn new(
         handle: Handle,
         tokenizer: Arc<Tokenizer>,
         template: Option<ChatTemplate>,
         card: ModelCard,
         aliases: Vec<String>,
+        memory: BTreeMap<&'static str, u64>,
     ) -> Service {
         let card = ModelCard {
             context_length: handle.context(),
@@ -57,7 +59,13 @@ impl Service {
             prompts: Arc::new(Prompts::new(tokenizer, template)),
             card,
             aliases,
+            memory,
         }
+    }
+
+    /// The way to the engine.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     fn check_model(&self, model: &str) -> Result<(), Error> {
@@ -90,15 +98,47 @@ impl Service {
             truncate_prompt: request.truncate_prompt,
         })
     }
-
-    fn text_of(&self, id: u32) -> String {
-        String::from_utf8_lossy(&self.prompts.tokenizer.bytes(id)).into_owned()
-    }
 }
 
 impl Inference for Service {
     fn models(&self) -> Vec<ModelCard> {
         vec![self.card.clone()]
+    }
+
+    fn available(&self) -> Vec<Available> {
+        vec![Available {
+            id: self.card.id.clone(),
+            description: String::new(),
+            progress: 1.0,
+        }]
+    }
+
+    fn load(&self, model: &str) -> BoxFuture<'static, Result<Loaded, Error>> {
+        let known = self.check_model(model).map(|()| Loaded::Already);
+        async { known }.boxed()
+    }
+
+    /// An engine has one model for as long as it lives.
+    fn unload(&self, model: &str) -> BoxFuture<'static, Result<Option<String>, Error>> {
+        let refused = self.check_model(model).and_then(|()| {
+            Err(Error::Invalid {
+                field: "model".into(),
+                reason: "the only model of this server cannot be unloaded".into(),
+            })
+        });
+        async { refused }.boxed()
+    }
+
+    fn stats(&self) -> Vec<Stats> {
+        let stats = self.handle.stats();
+        vec![Stats {
+            model: self.card.id.clone(),
+            running: stats.running,
+            waiting: stats.waiting,
+            used_blocks: stats.blocks - stats.free_blocks,
+            blocks: stats.blocks,
+            memory: self.memory.clone(),
+        }]
     }
 
     fn health(&self) -> Health {
@@ -133,8 +173,12 @@ impl Inference for Service {
     fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
         self.check_model(model)?;
         let tokens = self.prompts.encode(prompt.clone())?.ids;
-        let texts = tokens.iter().map(|id| self.text_of(*id)).collect();
-        Ok(Encoded { tokens, texts })
+        let pieces = tokens.iter();
+        let pieces = pieces.map(|id| self.prompts.tokenizer.bytes(*id));
+        Ok(Encoded {
+            pieces: pieces.collect(),
+            tokens,
+        })
     }
 
     fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {

@@ -167,6 +167,13 @@ pub struct Selected {
     pub software: bool,
 }
 
+impl Selected {
+    /// Whether it is the CPU twin.
+    pub fn is_cpu(&self) -> bool {
+        self.device == Device::flex()
+    }
+}
+
 fn cpu(reason: impl Into<String>) -> Selected {
     Selected {
         device: Device::flex(),

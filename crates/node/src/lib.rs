@@ -1,9 +1,10 @@
 //! The native binary `tinderbox`: one file a subcommand in [`commands`], a model's files in
-//! [`pull`], a model on its device in [`runtime`].
+//! [`pull`], a model on its device in [`runtime`], several by name in [`models`].
 
 pub mod catalog;
 pub mod commands;
-pub mod gate;
+pub mod host;
+pub mod models;
 pub mod pull;
 pub mod runtime;
 pub mod settings;

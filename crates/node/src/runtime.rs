@@ -1,5 +1,6 @@
 //! A model on a device, its engine on a thread of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,7 +11,7 @@ use futures::executor::block_on;
 use tinderbox_engine::{DecoderRunner, Engine, Handle, Limits, Options, RunnerError, Service};
 use tinderbox_kernels::{Choice, Format, Selected, select, supports_f16};
 use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
-use tinderbox_protocol::ModelCard;
+use tinderbox_protocol::{Error, ModelCard};
 
 use crate::pull::Local;
 use crate::settings::{Kv, Settings};
@@ -44,11 +45,16 @@ pub fn use_threads(settings: &Settings) {
     }
 }
 
-/// Reads a model and puts it on the device the settings name.
+/// Reads a model and puts it on the device the settings name. `admit` is told how many bytes it
+/// will take, and may refuse them.
 ///
 /// # Errors
-/// No such device, an unreadable or unsupported checkpoint.
-pub async fn load(settings: &Settings, path: &Path) -> anyhow::Result<Loaded> {
+/// No such device, an unreadable or unsupported checkpoint, what `admit` says.
+pub async fn load(
+    settings: &Settings,
+    path: &Path,
+    admit: impl FnOnce(u64) -> Result<(), Error>,
+) -> anyhow::Result<Loaded> {
     let choice: Choice = settings.device.parse()?;
     let selected = select(choice)?;
     let checkpoint = Checkpoint::open(path).await?;
@@ -81,6 +87,7 @@ pub async fn load(settings: &Settings, path: &Path) -> anyhow::Result<Loaded> {
         blocks: tokens.div_ceil(BLOCK),
         kv,
     };
+    admit((weight_bytes(path)? + options.blocks * BLOCK * token) as u64)?;
     let decoder = Decoder::load(&checkpoint, &selected.device, options).await?;
     Ok(Loaded {
         decoder,
@@ -89,12 +96,25 @@ pub async fn load(settings: &Settings, path: &Path) -> anyhow::Result<Loaded> {
     })
 }
 
+/// Bytes of a checkpoint's weights, which are kept as the file has them.
+fn weight_bytes(path: &Path) -> std::io::Result<usize> {
+    if !path.is_dir() {
+        return Ok(path.metadata()?.len() as usize);
+    }
+    let mut sum = 0;
+    for file in path.read_dir()? {
+        let file = file?.path();
+        if file.extension().is_some_and(|e| e == "safetensors") {
+            sum += file.metadata()?.len() as usize;
+        }
+    }
+    Ok(sum)
+}
+
 /// A model that answers, and the thread that runs it.
 pub struct Serving {
     /// Who answers.
     pub service: Service,
-    /// The way to stop it.
-    pub handle: Handle,
     /// The device, for a log line.
     pub device: String,
     /// Why that device.
@@ -103,18 +123,23 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Loads the model on a new thread and starts its engine there.
+    /// Loads the model on a new thread and starts its engine there. Answers with the bytes it
+    /// takes, too.
     ///
     /// # Errors
     /// As [`load`].
-    pub fn start(settings: &Settings, local: &Local) -> anyhow::Result<Serving> {
+    pub fn start(
+        settings: &Settings,
+        local: &Local,
+        admit: impl FnOnce(u64) -> Result<(), Error> + Send + 'static,
+    ) -> anyhow::Result<(Serving, u64)> {
         use_threads(settings);
         let (settings, local) = (settings.clone(), local.clone());
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                let engine = match block_on(load(&settings, &local.path)) {
+                let engine = match block_on(load(&settings, &local.path, admit)) {
                     Ok(loaded) => {
                         let (engine, parts) = assemble(&settings, &local, loaded);
                         // The receiver waits for exactly this message.
@@ -131,14 +156,23 @@ impl Serving {
         let received = receiver
             .recv()
             .context("the engine's thread ended while loading")?;
-        let (service, handle, device, reason) = received?;
-        Ok(Serving {
+        let Parts {
             service,
-            handle,
-            device,
-            reason,
+            selected,
+            bytes,
+        } = received?;
+        let serving = Serving {
+            service,
+            device: selected.description,
+            reason: selected.reason,
             thread,
-        })
+        };
+        Ok((serving, bytes))
+    }
+
+    /// The way to stop it.
+    pub fn handle(&self) -> &Handle {
+        self.service.handle()
     }
 
     /// Waits until everything taken in is answered; [`Handle::stop`] or [`Handle::abort`] first.
@@ -151,7 +185,12 @@ impl Serving {
     }
 }
 
-type Parts = (Service, Handle, String, String);
+/// What the engine's thread gives to the one that waits for it.
+struct Parts {
+    service: Service,
+    selected: Selected,
+    bytes: u64,
+}
 
 fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<DecoderRunner>, Parts) {
     let Loaded {
@@ -171,6 +210,11 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         clock: Arc::new(move || start.elapsed()),
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
     };
+    let memory = BTreeMap::from([
+        ("kv_cache", decoder.cache_bytes() as u64),
+        ("weights", decoder.weight_bytes() as u64),
+    ]);
+    let bytes = memory.values().sum();
     let runner = DecoderRunner::new(decoder, PREFILL_ROWS + usize::from(settings.max_sequences));
     let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
     let card = ModelCard {
@@ -180,16 +224,22 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         vocab_size: tokenizer.vocab_size(),
         device: selected.description.clone(),
     };
+    let aliases = Vec::new();
     let service = Service::new(
-        handle.clone(),
+        handle,
         tokenizer,
         checkpoint.template,
         card,
-        Vec::new(),
+        aliases,
+        memory,
     );
     (
         engine,
-        (service, handle, selected.description, selected.reason),
+        Parts {
+            service,
+            selected,
+            bytes,
+        },
     )
 }
 

@@ -34,6 +34,7 @@ fn service(add_bos: bool, template: &str) -> (Service, Engine<HashModel>, Handle
             checkpoint.template,
             card,
             aliases,
+            [("weights", 7)].into(),
         ),
         engine,
         handle,

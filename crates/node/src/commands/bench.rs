@@ -87,7 +87,7 @@ async fn measure(
         mut decoder,
         selected,
         checkpoint,
-    } = load(settings, &local.path).await?;
+    } = load(settings, &local.path, |_| Ok(())).await?;
     let load_s = start.elapsed().as_secs_f64();
     drop(checkpoint);
 

@@ -62,7 +62,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             talk.chat().await
         }
     };
-    serving.handle.stop();
+    serving.handle().stop();
     tokio::task::spawn_blocking(move || serving.join()).await?;
     outcome.map(|()| ExitCode::SUCCESS)
 }

