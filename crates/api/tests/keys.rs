@@ -17,6 +17,7 @@ fn locked() -> Router {
         inference: Arc::new(Fake::default()),
         place: Arc::new(Nowhere),
         keys: Arc::new(Keys::new(["first", "second"])),
+        limits: Arc::default(),
         body_limit: DEFAULT_BODY_LIMIT,
     })
 }

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use serde_json::{Value, json};
-use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Machine, Place, router};
+use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Gpu, Limits, Machine, Place, Space, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
 
@@ -369,12 +369,17 @@ impl Inference for Fake {
 }
 
 pub fn app(fake: &Arc<Fake>) -> Router {
-    router(Context {
+    router(context(fake))
+}
+
+pub fn context(fake: &Arc<Fake>) -> Context {
+    Context {
         inference: fake.clone(),
         place: Arc::new(Nowhere),
         keys: Arc::default(),
+        limits: Arc::new(Limits::none()),
         body_limit: DEFAULT_BODY_LIMIT,
-    })
+    }
 }
 
 /// A place where time stands still.
@@ -398,6 +403,46 @@ impl Place for Nowhere {
     }
 }
 
+/// A place with a machine, and a clock that moves on by a step whenever it is read.
+#[derive(Default)]
+pub struct Somewhere {
+    pub now: Mutex<Duration>,
+    pub step: Duration,
+}
+
+impl Place for Somewhere {
+    fn now(&self) -> u64 {
+        1_800_000_000
+    }
+
+    fn uptime(&self) -> Duration {
+        let mut now = self.now.lock().unwrap();
+        *now += self.step;
+        *now
+    }
+
+    fn new_id(&self) -> String {
+        "id0".into()
+    }
+
+    fn machine(&self) -> Machine {
+        let space = |total, available| Some(Space { total, available });
+        Machine {
+            platform: "linux x86_64".into(),
+            cores: Some(2),
+            threads: Some(4),
+            cpu_usage: Some(12.5),
+            cpu_frequency: Some(3000),
+            memory: space(8 << 30, 6 << 30),
+            disk: space(1000, 100),
+            gpus: vec![Gpu {
+                name: "A".into(),
+                memory: Some(2 << 30),
+            }],
+        }
+    }
+}
+
 /// A whole answer.
 pub struct Got {
     pub status: StatusCode,
@@ -416,7 +461,12 @@ impl Got {
 }
 
 pub async fn send(fake: &Arc<Fake>, request: HttpRequest<Body>) -> Got {
-    let response = app(fake).oneshot(request).await.unwrap();
+    send_to(&app(fake), request).await
+}
+
+/// To a router that lives on, with what it remembers.
+pub async fn send_to(app: &Router, request: HttpRequest<Body>) -> Got {
+    let response = app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     Got {
