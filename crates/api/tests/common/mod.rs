@@ -47,6 +47,8 @@ pub struct Fake {
     pub refuse: Option<Error>,
     /// Fail after this many tokens.
     pub fail_after: Option<(usize, Error)>,
+    /// Say these pieces, each as one token without an id of its own, in place of the script.
+    pub says: Option<Vec<Vec<u8>>>,
     /// Never answer after this many tokens.
     pub hang_after: Option<usize>,
     /// Break off without an end after this many tokens.
@@ -183,7 +185,11 @@ impl Fake {
         let luck = request.sampling.seed.unwrap_or(0) as usize;
         let (mut text, mut pending, mut count, mut reason) =
             (String::new(), vec![], 0, FinishReason::Length);
-        for (id, bytes) in script().into_iter().take(request.max_tokens.unwrap_or(100)) {
+        let script = match &self.says {
+            Some(pieces) => pieces.iter().map(|piece| (0, piece.clone())).collect(),
+            None => script(),
+        };
+        for (id, bytes) in script.into_iter().take(request.max_tokens.unwrap_or(100)) {
             count += 1;
             let logprob = request
                 .logprobs
