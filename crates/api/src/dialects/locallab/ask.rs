@@ -48,13 +48,6 @@ impl Plan {
         })
     }
 
-    /// The name of the model that answers.
-    pub fn model(&self, context: &Context) -> String {
-        let named = self.requests.first().map(|request| &*request.model);
-        let card = context.card(named.unwrap_or_default());
-        card.map_or_else(String::new, |card| card.id)
-    }
-
     /// Starts all sequences; the streams are in the prompts' order.
     ///
     /// # Errors

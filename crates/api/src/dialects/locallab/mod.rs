@@ -4,6 +4,7 @@ mod ask;
 mod deadline;
 pub(super) mod errors;
 mod instructions;
+mod machine;
 mod models;
 mod reply;
 mod stream;
@@ -82,12 +83,12 @@ async fn generate_here(State(context): State<Context>, caller: Caller, body: Pay
 
 async fn generated(context: &Context, caller: Caller, body: &[u8]) -> Reply {
     admit(context, caller)?;
-    let ask: wire::Generate = read(body)?;
-    let prompt = ask::prompt(ask.prompt, ask.system_prompt.as_deref());
-    let plan = Plan::new(context, vec![prompt], ask.options)?;
-    let model = plan.model(context);
+    let asked: wire::Generate = read(body)?;
+    let prompt = ask::prompt(asked.prompt, asked.system_prompt.as_deref());
+    let model = model(context, &asked.options);
+    let plan = Plan::new(context, vec![prompt], asked.options)?;
     let streams = plan.start(context).await?;
-    match ask.stream {
+    match asked.stream {
         Some(true) => Ok(stream::response(streams, Frame::Text)),
         _ => Ok(reply::text(streams, model).await?),
     }
@@ -99,9 +100,9 @@ async fn generated(context: &Context, caller: Caller, body: &[u8]) -> Reply {
     responses((status = 200, body = wire::GeneratedBatch), (status = "default", body = errors::Body)))]
 async fn generate_batch(State(context): State<Context>, caller: Caller, body: Payload) -> Reply {
     admit(&context, caller)?;
-    let ask: wire::Batch = read(&body.bytes()?)?;
-    let prompts = ask::prompts(ask.prompts, ask.system_prompt.as_deref())?;
-    let plan = Plan::new(&context, prompts, ask.options)?;
+    let asked: wire::Batch = read(&body.bytes()?)?;
+    let prompts = ask::prompts(asked.prompts, asked.system_prompt.as_deref())?;
+    let plan = Plan::new(&context, prompts, asked.options)?;
     Ok(reply::batch(plan.start(&context).await?).await?)
 }
 
@@ -121,16 +122,21 @@ async fn chat(
     body: Payload,
 ) -> Reply {
     admit(&context, caller)?;
-    let ask: wire::Chat = read(&body.bytes()?)?;
-    let model = ask.options.model_id.as_deref().unwrap_or_default();
-    let system = instructions.of(&context.model_name(model));
-    let prompt = ask::chat(ask.messages, system)?;
-    let plan = Plan::new(&context, vec![prompt], ask.options)?;
+    let asked: wire::Chat = read(&body.bytes()?)?;
+    let system = instructions.of(&model(&context, &asked.options));
+    let prompt = ask::chat(asked.messages, system)?;
+    let plan = Plan::new(&context, vec![prompt], asked.options)?;
     let streams = plan.start(&context).await?;
-    match ask.stream {
+    match asked.stream {
         Some(true) => Ok(stream::response(streams, Frame::Chat)),
         _ => Ok(reply::chat(streams).await?),
     }
+}
+
+/// The name of the model that answers.
+fn model(context: &Context, options: &wire::Options) -> String {
+    let card = context.card(options.model_id.as_deref().unwrap_or_default());
+    card.map_or_else(String::new, |card| card.id)
 }
 
 /// Holds the rate limit.

@@ -1,5 +1,4 @@
-//! What the server says about itself and its machine. What cannot be seen is null, or 0 where
-//! clients need a number.
+//! What the server says about itself and its machine.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +9,24 @@ use serde::Serialize;
 use tinderbox_protocol::Phase;
 use utoipa::ToSchema;
 
+use super::machine::{Cpu, Disk, Gpu, Memory, Summary, gpus, percent};
 use super::models::current_id;
+use crate::Context;
 use crate::meter::RequestCount;
-use crate::{Context, Machine, Space};
 
 /// `GET /system/info`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LocalLabInfo)]
 pub(super) struct Info {
-    /// Percent.
+    /// Percent; 0 where it cannot be seen, because clients need a number.
     cpu_usage: f32,
-    /// Percent.
+    /// The same.
     memory_usage: f64,
     gpu_info: Option<Vec<Gpu>>,
     active_model: Option<String>,
     /// Seconds.
     uptime: f64,
     request_count: u64,
-}
-
-/// A GPU.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LocalLabGpu)]
-pub(super) struct Gpu {
-    index: usize,
-    name: String,
-    total_memory_mb: Option<u64>,
 }
 
 /// `GET /startup-status`.
@@ -66,23 +57,6 @@ pub(crate) struct Root {
     resources: Summary,
 }
 
-/// The machine, in short.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LocalLabSummary)]
-struct Summary {
-    /// GiB.
-    ram_gb: Option<f64>,
-    /// GiB.
-    ram_available_gb: Option<f64>,
-    ram_used_percent: Option<f64>,
-    /// Hardware threads.
-    cpu_count: Option<usize>,
-    /// Percent.
-    cpu_usage: Option<f32>,
-    gpu_available: bool,
-    gpu_info: Vec<Gpu>,
-}
-
 /// `GET /resources`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LocalLabResources)]
@@ -95,38 +69,6 @@ pub(super) struct Resources {
     /// Seconds.
     server_uptime: f64,
     api_requests: u64,
-}
-
-/// The processor.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LocalLabCpu)]
-struct Cpu {
-    cores: Option<usize>,
-    threads: Option<usize>,
-    /// Percent.
-    usage: Option<f32>,
-    /// MHz.
-    frequency: Option<u64>,
-}
-
-/// Main memory, in bytes.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LocalLabMemory)]
-struct Memory {
-    total: Option<u64>,
-    available: Option<u64>,
-    used: Option<u64>,
-    percent: Option<f64>,
-}
-
-/// The disk that holds the models, in bytes.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LocalLabDisk)]
-struct Disk {
-    total: Option<u64>,
-    free: Option<u64>,
-    used: Option<u64>,
-    percent: Option<f64>,
 }
 
 /// `GET /network`.
@@ -178,9 +120,6 @@ pub(super) async fn startup_status(State(context): State<Context>) -> Json<Start
 /// Tells what this server is.
 #[utoipa::path(get, path = "/", tag = "locallab", responses((status = 200, body = Root)))]
 pub(crate) async fn root(State(context): State<Context>) -> Json<Root> {
-    let machine = context.place.machine();
-    let memory = machine.memory;
-    let gpu_info = gpus(&machine);
     Json(Root {
         name: "LocalLab",
         server: "tinderbox",
@@ -188,15 +127,7 @@ pub(crate) async fn root(State(context): State<Context>) -> Json<Root> {
         status: "running",
         model: current_id(&context),
         uptime: uptime(&context),
-        resources: Summary {
-            ram_gb: memory.map(|m| gibibytes(m.total)),
-            ram_available_gb: memory.map(|m| gibibytes(m.available)),
-            ram_used_percent: memory.map(percent),
-            cpu_count: machine.threads,
-            cpu_usage: machine.cpu_usage,
-            gpu_available: !gpu_info.is_empty(),
-            gpu_info,
-        },
+        resources: Summary::from(&context.place.machine()),
     })
 }
 
@@ -208,27 +139,11 @@ pub(super) async fn resources(
     Extension(RequestCount(api_requests)): Extension<RequestCount>,
 ) -> Json<Resources> {
     let machine = context.place.machine();
-    let Machine { memory, disk, .. } = machine;
     Json(Resources {
+        cpu: Cpu::from(&machine),
+        memory: machine.memory.into(),
         gpu: gpus(&machine),
-        cpu: Cpu {
-            cores: machine.cores,
-            threads: machine.threads,
-            usage: machine.cpu_usage,
-            frequency: machine.cpu_frequency,
-        },
-        memory: Memory {
-            total: memory.map(|m| m.total),
-            available: memory.map(|m| m.available),
-            used: memory.map(used),
-            percent: memory.map(percent),
-        },
-        disk: Disk {
-            total: disk.map(|d| d.total),
-            free: disk.map(|d| d.available),
-            used: disk.map(used),
-            percent: disk.map(percent),
-        },
+        disk: machine.disk.into(),
         platform: machine.platform,
         server_uptime: uptime(&context),
         api_requests,
@@ -251,28 +166,4 @@ pub(super) async fn network(headers: HeaderMap) -> Json<Network> {
 
 fn uptime(context: &Context) -> f64 {
     context.place.uptime().as_secs_f64()
-}
-
-fn gpus(machine: &Machine) -> Vec<Gpu> {
-    let gpus = machine.gpus.iter().enumerate();
-    let gpu = gpus.map(|(index, gpu)| Gpu {
-        index,
-        name: gpu.name.clone(),
-        total_memory_mb: gpu.memory.map(|bytes| bytes >> 20),
-    });
-    gpu.collect()
-}
-
-fn used(space: Space) -> u64 {
-    space.total.saturating_sub(space.available)
-}
-
-/// The used share, to one decimal.
-fn percent(space: Space) -> f64 {
-    let share = used(space) as f64 / space.total.max(1) as f64;
-    (share * 1000.0).round() / 10.0
-}
-
-fn gibibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
 }
