@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use futures::future::try_join_all;
-use tinderbox_protocol::{Error, Event, EventStream, Finish, Started, TokenLogprob};
+use tinderbox_protocol::{Error, Event, EventStream, Finish, FinishReason, Started, TokenLogprob};
 
 /// One sequence from its first event to its last.
 #[derive(Debug)]
@@ -60,6 +60,14 @@ async fn read(mut events: EventStream) -> Result<Answer, Error> {
         }
     }
     Err(Error::Internal("the answer has no end".into()))
+}
+
+/// OpenAI's word for how a sequence ended.
+pub(crate) fn finish_reason(reason: &FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndToken(_) | FinishReason::StopString(_) => "stop",
+        FinishReason::Length => "length",
+    }
 }
 
 /// Of `samples` answers to each prompt, the `keep` with the best mean log-probability.

@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tinderbox_protocol::{Error, Event, EventStream, Inference, Prompt, Request};
 
 /// Most sequences of one HTTP request.
-const MAX_SEQUENCES: usize = 1024;
+pub(crate) const MAX_SEQUENCES: usize = 1024;
 
 /// Sequences started at once: enough to hide a distant engine's delay, few enough that a request
 /// that is refused was not copied many times.
@@ -38,9 +38,7 @@ impl Batch {
             return Err(invalid("prompt", reason));
         }
         tracing::debug!(answer = self.common.id, sequences = count, "start");
-        let starts = (0..count).map(|index| inference.generate(self.request(index)));
-        let streams = stream::iter(starts).buffered(STARTING).map_ok(whole);
-        streams.try_collect().await
+        start(inference, (0..count).map(|index| self.request(index))).await
     }
 
     fn request(&self, index: usize) -> Request {
@@ -54,6 +52,19 @@ impl Batch {
         *seed = seed.map(|seed| seed.wrapping_add(sample as u64));
         request
     }
+}
+
+/// Starts sequences that differ in more than their prompt; the streams are in their order.
+///
+/// # Errors
+/// The first refusal; what was started is cancelled.
+pub(crate) async fn start(
+    inference: &dyn Inference,
+    requests: impl IntoIterator<Item = Request>,
+) -> Result<Vec<EventStream>, Error> {
+    let starts = requests.into_iter().map(|r| inference.generate(r));
+    let streams = stream::iter(starts).buffered(STARTING).map_ok(whole);
+    streams.try_collect().await
 }
 
 /// The stream, with an error where it breaks off.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tinderbox_protocol::{Inference, ModelCard};
 
-use crate::Keys;
+use crate::{Keys, Limits};
 
 /// Largest request body where the place has no wish of its own: 16 MiB.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -19,6 +19,8 @@ pub struct Context {
     pub place: Arc<dyn Place>,
     /// Who may ask.
     pub keys: Arc<Keys>,
+    /// How often one client may ask for text at LocalLab's paths.
+    pub limits: Arc<Limits>,
     /// Largest request body, in bytes.
     pub body_limit: usize,
 }

@@ -15,6 +15,8 @@ mod dialects;
 mod failure;
 mod health;
 mod keys;
+mod limits;
+mod meter;
 mod openapi;
 mod payload;
 mod ranges;
@@ -23,13 +25,16 @@ mod sse;
 mod stream;
 mod usage;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware;
 use axum::routing::{MethodRouter, get};
+use axum::{Extension, middleware};
 
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
 pub use keys::Keys;
+pub use limits::{ClientAddress, Limits};
 pub use request_id::{REQUEST_ID, RequestId};
 
 /// Paths and what answers there.
@@ -45,10 +50,15 @@ pub fn router(context: Context) -> Router {
         .fallback(dialects::no_route)
         .method_not_allowed_fallback(dialects::wrong_method)
         .layer(DefaultBodyLimit::max(context.body_limit))
+        .layer(Extension(Arc::<dialects::locallab::Instructions>::default()))
         .layer(middleware::from_fn_with_state(context.clone(), keys::check))
         .layer(middleware::from_fn_with_state(
             context.clone(),
             request_id::assign,
+        ))
+        .layer(middleware::from_fn_with_state(
+            meter::Meter::new(context.place.clone()),
+            meter::measure,
         ))
         .with_state(context)
 }

@@ -23,6 +23,7 @@ fn locked() -> Router {
         inference: Arc::new(Fake::default()),
         place: Arc::new(Nowhere),
         keys: Arc::new(keys),
+        limits: Arc::default(),
         body_limit: DEFAULT_BODY_LIMIT,
     })
 }

@@ -6,7 +6,7 @@
 //! ([`shared`]); a prefix such as `/lorax` in front of a path forces one dialect.
 
 mod litellm;
-mod locallab;
+pub(crate) mod locallab;
 mod lorax;
 pub(crate) mod openai;
 mod shared;

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use serde_json::{Value, json};
-use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Machine, Place, router};
+use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Gpu, Limits, Machine, Place, Space, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
 
@@ -47,6 +47,8 @@ pub struct Fake {
     pub refuse: Option<Error>,
     /// Fail after this many tokens.
     pub fail_after: Option<(usize, Error)>,
+    /// Say these pieces, each as one token without an id of its own, in place of the script.
+    pub says: Option<Vec<Vec<u8>>>,
     /// Never answer after this many tokens.
     pub hang_after: Option<usize>,
     /// Break off without an end after this many tokens.
@@ -183,7 +185,11 @@ impl Fake {
         let luck = request.sampling.seed.unwrap_or(0) as usize;
         let (mut text, mut pending, mut count, mut reason) =
             (String::new(), vec![], 0, FinishReason::Length);
-        for (id, bytes) in script().into_iter().take(request.max_tokens.unwrap_or(100)) {
+        let script = match &self.says {
+            Some(pieces) => pieces.iter().map(|piece| (0, piece.clone())).collect(),
+            None => script(),
+        };
+        for (id, bytes) in script.into_iter().take(request.max_tokens.unwrap_or(100)) {
             count += 1;
             let logprob = request
                 .logprobs
@@ -369,12 +375,17 @@ impl Inference for Fake {
 }
 
 pub fn app(fake: &Arc<Fake>) -> Router {
-    router(Context {
+    router(context(fake))
+}
+
+pub fn context(fake: &Arc<Fake>) -> Context {
+    Context {
         inference: fake.clone(),
         place: Arc::new(Nowhere),
         keys: Arc::default(),
+        limits: Arc::new(Limits::none()),
         body_limit: DEFAULT_BODY_LIMIT,
-    })
+    }
 }
 
 /// A place where time stands still.
@@ -398,6 +409,46 @@ impl Place for Nowhere {
     }
 }
 
+/// A place with a machine, and a clock that moves on by a step whenever it is read.
+#[derive(Default)]
+pub struct Somewhere {
+    pub now: Mutex<Duration>,
+    pub step: Duration,
+}
+
+impl Place for Somewhere {
+    fn now(&self) -> u64 {
+        1_800_000_000
+    }
+
+    fn uptime(&self) -> Duration {
+        let mut now = self.now.lock().unwrap();
+        *now += self.step;
+        *now
+    }
+
+    fn new_id(&self) -> String {
+        "id0".into()
+    }
+
+    fn machine(&self) -> Machine {
+        let space = |total, available| Some(Space { total, available });
+        Machine {
+            platform: "linux x86_64".into(),
+            cores: Some(2),
+            threads: Some(4),
+            cpu_usage: Some(12.5),
+            cpu_frequency: Some(3000),
+            memory: space(8 << 30, 6 << 30),
+            disk: space(1000, 100),
+            gpus: vec![Gpu {
+                name: "A".into(),
+                memory: Some(2 << 30),
+            }],
+        }
+    }
+}
+
 /// A whole answer.
 pub struct Got {
     pub status: StatusCode,
@@ -416,7 +467,12 @@ impl Got {
 }
 
 pub async fn send(fake: &Arc<Fake>, request: HttpRequest<Body>) -> Got {
-    let response = app(fake).oneshot(request).await.unwrap();
+    send_to(&app(fake), request).await
+}
+
+/// To a router that lives on, with what it remembers.
+pub async fn send_to(app: &Router, request: HttpRequest<Body>) -> Got {
+    let response = app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     Got {

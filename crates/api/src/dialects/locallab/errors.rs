@@ -1,6 +1,9 @@
 //! Failures in this dialect's shape: `{"detail"}`.
 
+use axum::http::StatusCode;
 use serde::Serialize;
+use tinderbox_protocol::Error;
+use utoipa::ToSchema;
 
 use crate::failure::{Failure, Shape};
 
@@ -8,13 +11,23 @@ use crate::failure::{Failure, Shape};
 pub(crate) struct LocalLab;
 
 /// An error on the wire.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LocalLabError)]
 pub(crate) struct Body {
-    detail: String,
+    /// What was wrong, for people.
+    pub(super) detail: String,
 }
 
 impl Shape for LocalLab {
     type Body = Body;
+
+    fn status(failure: &Failure) -> StatusCode {
+        match failure {
+            Failure::Ask(Error::NoModel) => StatusCode::BAD_REQUEST,
+            Failure::Ask(Error::ContextOverflow { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            other => other.status(),
+        }
+    }
 
     fn body(failure: &Failure) -> Body {
         Body {

@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 use tinderbox_protocol::{Error, Event, Prompt};
 
-use super::form::{Form, Plan, Stream, finish_reason};
+use super::form::{Form, Plan, Stream};
 use super::logprobs::{Content, Names};
 use super::wire::{ChatCompletion, Options};
 use super::{ask, messages, sampling};
 use crate::Context;
-use crate::answer::Answer;
+use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
 
 /// What to ask for a body, and how to answer.

@@ -3,13 +3,13 @@
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Error, Event};
 
-use super::form::{Form, Plan, Stream, finish_reason};
+use super::form::{Form, Plan, Stream};
 use super::logprobs::{Legacy, Names, Offset};
 use super::prompt::Prompt;
 use super::wire::{Completion, Options};
 use super::{ask, messages, sampling};
 use crate::Context;
-use crate::answer::Answer;
+use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
 
 /// Most tokens where nothing is said, as with OpenAI.

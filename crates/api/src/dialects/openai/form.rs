@@ -4,7 +4,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tinderbox_protocol::{Error, Event, FinishReason};
+use tinderbox_protocol::{Error, Event};
 
 use super::errors::{OpenAi, Refusal};
 use super::wire::{Envelope, Options};
@@ -89,14 +89,6 @@ pub(super) async fn answer<F: Form>(context: &Context, plan: Plan<F>) -> Reply {
     let choices = choices.map(|(index, answer)| plan.form.choice(index, answer));
     let usage = Some(Some(usage.into()));
     Ok(Json(head.envelope(F::ANSWER, choices.collect(), usage)).into_response())
-}
-
-/// OpenAI's word for how a sequence ended.
-pub(super) fn finish_reason(reason: &FinishReason) -> &'static str {
-    match reason {
-        FinishReason::EndToken(_) | FinishReason::StopString(_) => "stop",
-        FinishReason::Length => "length",
-    }
 }
 
 /// What is the same on every chunk.
