@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tinderbox_engine::{Handle, Service};
+use tinderbox_engine::Service;
 use tinderbox_protocol::{
     Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
     Request, Stats, TokenizerInfo,

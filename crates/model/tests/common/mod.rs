@@ -211,6 +211,28 @@ pub fn plain_folder(config: &serde_json::Value, tensors: &[Tensor]) -> Result<Ch
     ])
 }
 
+/// The same folder with its tensors in two files and an index.
+pub fn sharded_folder(
+    config: &serde_json::Value,
+    tensors: &[Tensor],
+) -> Result<Checkpoint, Error> {
+    let (first, second) = tensors.split_at(tensors.len() / 2);
+    let shards = [("a.safetensors", first), ("b.safetensors", second)];
+    let places = shards.iter().flat_map(|(file, tensors)| {
+        let names = tensors.iter().map(|tensor| tensor.0.clone());
+        names.map(|name| (name, serde_json::Value::from(*file)))
+    });
+    let map: serde_json::Map<_, _> = places.collect();
+    let index = json!({"metadata": {}, "weight_map": map});
+    folder(&[
+        ("config.json", config.to_string().into_bytes()),
+        ("tokenizer.json", tokenizer_json().to_string().into_bytes()),
+        ("model.safetensors.index.json", index.to_string().into_bytes()),
+        ("a.safetensors", safetensors_bytes(first)),
+        ("b.safetensors", safetensors_bytes(second)),
+    ])
+}
+
 /// A real model from the folder TINDERBOX_TEST_MODELS; says so where it is not there.
 pub fn real_model(file: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("TINDERBOX_TEST_MODELS") else {

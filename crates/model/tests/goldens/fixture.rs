@@ -6,7 +6,7 @@ use tinderbox_model::gguf::write::{Tensor, Writer};
 use tinderbox_model::gguf::{Array, Value};
 use tinderbox_model::{Checkpoint, Error};
 
-use crate::common::{open, plain_folder, strings, text};
+use crate::common::{self, open, plain_folder, sharded_folder, strings, text};
 use crate::weights;
 
 /// tests/golden/architectures/*.json
@@ -53,6 +53,17 @@ impl Golden {
 
     /// The Hugging Face folder, where that form holds every tensor.
     pub fn folder(&self) -> Option<Result<Checkpoint, Error>> {
+        let tensors = self.floats()?;
+        Some(plain_folder(&self.config, &tensors))
+    }
+
+    /// The same with its tensors in two files.
+    pub fn sharded(&self) -> Option<Result<Checkpoint, Error>> {
+        let tensors = self.floats()?;
+        Some(sharded_folder(&self.config, &tensors))
+    }
+
+    fn floats(&self) -> Option<Vec<common::Tensor>> {
         if self.is_quantized() {
             return None;
         }
@@ -61,7 +72,7 @@ impl Golden {
             let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
             (name.clone(), safetensors::Dtype::F32, shape.clone(), bytes)
         });
-        Some(plain_folder(&self.config, &tensors.collect::<Vec<_>>()))
+        Some(tensors.collect())
     }
 
     /// The GGUF file, where llama.cpp knows the family.

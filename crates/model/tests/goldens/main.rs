@@ -152,6 +152,7 @@ fn log_softmax(row: &[f32], token: u32) -> f32 {
 #[test]
 fn every_hugging_face_folder_computes_what_transformers_does() {
     check_all(Golden::folder, 13, &Device::flex());
+    check_all(Golden::sharded, 13, &Device::flex());
 }
 
 #[test]

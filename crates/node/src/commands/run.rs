@@ -41,9 +41,10 @@ Ctrl-C stops an answer, or leaves.";
 /// Chats, or answers the one prompt that was given or piped in.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let local = super::model(settings).await?;
-    let serving = {
+    let (serving, _) = {
         let settings = settings.clone();
-        tokio::task::spawn_blocking(move || Serving::start(&settings, &local)).await??
+        let start = move || Serving::start(&settings, &local, |_| Ok(()));
+        tokio::task::spawn_blocking(start).await??
     };
     let mut talk = Talk::new(serving.service.clone(), &args);
     let piped = !std::io::stdin().is_terminal();

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderValue;
+use axum::middleware::{self, Next};
 use axum::response::Response;
-use tinderbox_api::{Context, Gpu, Keys, REQUEST_ID};
+use tinderbox_api::{ClientAddress, Context, Gpu, Keys, Limits, REQUEST_ID};
 use tinderbox_kernels::{Selected, select};
 use tinderbox_protocol::Inference;
 use tokio::net::TcpListener;
@@ -131,14 +133,28 @@ fn router(models: Models, host: Host, settings: &Settings) -> anyhow::Result<Rou
         inference: Arc::new(models),
         place: Arc::new(host),
         keys: Arc::new(keys(settings)?),
+        limits: Arc::new(Limits::per_minute(settings.locallab_rate)),
         body_limit: (settings.body_limit as usize) << 20,
     };
     // A 503 while loading is no fault; `log_answer` tells every status.
     let trace = TraceLayer::new_for_http()
         .on_response(log_answer)
         .on_failure(());
-    let router = tinderbox_api::router(context).layer(trace);
+    let router = tinderbox_api::router(context)
+        .layer(middleware::from_fn(tell_address))
+        .layer(trace);
     Ok(router.layer(cors(&settings.cors)?))
+}
+
+/// Tells the router who asks.
+async fn tell_address(
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let address = ClientAddress(address.ip().to_canonical());
+    request.extensions_mut().insert(address);
+    next.run(request).await
 }
 
 /// The keys of variable, flag and file.

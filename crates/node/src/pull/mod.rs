@@ -139,12 +139,12 @@ pub async fn entry_file(
 ) -> Result<PathBuf, PullError> {
     let target = cached(entry, cache);
     // A cache that was filled beforehand may be read-only: no lock for what is there.
-    if target.exists() {
+    if is_whole(&target, entry) {
         return Ok(target);
     }
     let _lock = lock(&target)?;
     // Another process may have fetched it while we waited.
-    if target.exists() {
+    if is_whole(&target, entry) {
         return Ok(target);
     }
     let mut tried = Vec::new();
@@ -171,6 +171,12 @@ pub async fn entry_file(
         file: entry.file.clone(),
         tried,
     })
+}
+
+/// Whether the file is there in its full length. Its hash was checked when it was fetched, and a
+/// start should not read a file twice; a disk that was full or copied badly shows in the length.
+fn is_whole(target: &Path, entry: &Entry) -> bool {
+    target.metadata().is_ok_and(|file| file.len() == entry.bytes)
 }
 
 /// Waits until no other process fetches this file.
