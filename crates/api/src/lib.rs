@@ -12,9 +12,11 @@ mod answer;
 mod batch;
 mod context;
 mod dialects;
+mod docs;
 mod failure;
 mod health;
 mod keys;
+mod metrics;
 mod openapi;
 mod payload;
 mod ranges;
@@ -30,6 +32,7 @@ use axum::routing::{MethodRouter, get};
 
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
 pub use keys::Keys;
+pub use metrics::Metrics;
 pub use request_id::{REQUEST_ID, RequestId};
 
 /// Paths and what answers there.
@@ -50,6 +53,10 @@ pub fn router(context: Context) -> Router {
             context.clone(),
             request_id::assign,
         ))
+        .layer(middleware::from_fn_with_state(
+            context.clone(),
+            metrics::measure,
+        ))
         .with_state(context)
 }
 
@@ -57,6 +64,8 @@ pub fn router(context: Context) -> Router {
 fn own_routes() -> Routes {
     vec![
         ("/health", get(health::health)),
-        ("/openapi.json", get(openapi::document)),
+        ("/metrics", get(metrics::exposition::show)),
+        ("/openapi.json", get(openapi::show)),
+        ("/docs", get(docs::show)),
     ]
 }

@@ -7,17 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use common::{Fake, Nowhere};
+use common::{context, fake};
 use serde_json::{Value, json};
-use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, router};
+use tinderbox_api::{Context, Keys, router};
 use tower::ServiceExt;
 
 fn locked() -> Router {
     router(Context {
-        inference: Arc::new(Fake::default()),
-        place: Arc::new(Nowhere),
         keys: Arc::new(Keys::new(["first", "second"])),
-        body_limit: DEFAULT_BODY_LIMIT,
+        ..context(&fake())
     })
 }
 
@@ -56,7 +54,12 @@ async fn everybody_else_is_told_in_the_dialect_of_the_path_and_probes_need_no_ke
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{value:?}");
         assert_eq!(body["error"]["type"], "authentication_error");
         assert_eq!(body["error"]["code"], "invalid_api_key");
-        assert_eq!(ask("/health", value).await.0, StatusCode::OK);
+        for open in ["/health", "/openapi.json", "/lorax/health"] {
+            assert_eq!(ask(open, value).await.0, StatusCode::OK);
+        }
+        for closed in ["/metrics", "/lorax/metrics", "/v1/models/health"] {
+            assert_eq!(ask(closed, value).await.0, StatusCode::UNAUTHORIZED);
+        }
     }
     let (_, body) = ask("/v1/credits", None).await;
     assert_eq!(body["status"], 401);

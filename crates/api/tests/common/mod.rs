@@ -177,6 +177,7 @@ impl Fake {
             prompt_tokens: ids.len(),
             cached_tokens: 1,
             truncated: false,
+            queued: Duration::from_millis(250),
             prompt,
         }))];
         // A different seed makes a less likely answer.
@@ -368,13 +369,19 @@ impl Inference for Fake {
     }
 }
 
-pub fn app(fake: &Arc<Fake>) -> Router {
-    router(Context {
+/// What a router of the fake needs; a test changes what it is about.
+pub fn context(fake: &Arc<Fake>) -> Context {
+    Context {
         inference: fake.clone(),
         place: Arc::new(Nowhere),
         keys: Arc::default(),
         body_limit: DEFAULT_BODY_LIMIT,
-    })
+        metrics: Arc::default(),
+    }
+}
+
+pub fn app(fake: &Arc<Fake>) -> Router {
+    router(context(fake))
 }
 
 /// A place where time stands still.

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Error, Event};
+use utoipa::ToSchema;
 
 use super::form::{Form, Plan, Stream, finish_reason};
 use super::logprobs::{Legacy, Names, Offset};
 use super::prompt::Prompt;
-use super::wire::{Completion, Options};
+use super::wire::{Ask, Completion};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::Answer;
@@ -19,11 +20,8 @@ const DEFAULT_MAX_TOKENS: u32 = 16;
 ///
 /// # Errors
 /// A field that is wrong or not supported; a model or token id that does not exist.
-pub(super) fn plan(
-    context: &Context,
-    wire: Completion,
-    mut options: Options,
-) -> Result<Plan<Texts>, Error> {
+pub(super) fn plan(context: &Context, ask: Ask<Completion>) -> Result<Plan<Texts>, Error> {
+    let (wire, mut options) = (ask.own, ask.options);
     if wire.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(invalid("suffix", "is not supported"));
     }
@@ -126,11 +124,14 @@ pub(super) struct Texts {
 }
 
 /// A choice, whole or a piece of one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CompletionChoice)]
 pub(super) struct Text {
+    /// Sample `j` of prompt `i` has `i · n + j`.
     index: usize,
     text: String,
     logprobs: Option<Legacy>,
+    /// `stop` or `length`; null before the end.
     finish_reason: Option<&'static str>,
 }
 
