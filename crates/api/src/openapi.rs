@@ -26,7 +26,7 @@ struct Own;
 /// The description of the API
 ///
 /// OpenAPI 3.1. Behind a dialect's prefix, of this dialect alone. Needs no key.
-#[utoipa::path(get, path = "/openapi.json", tag = "tinderbox", security(()), responses(
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "tinderbox", security(()), responses(
     (status = 200, description = "The document you read", body = Object),
 ))]
 pub(crate) async fn show(uri: Uri) -> Json<Value> {
@@ -44,36 +44,38 @@ fn document(forced: Option<Dialect>) -> Value {
         "info": {"title": "Tinderbox", "version": env!("CARGO_PKG_VERSION"), "description": ABOUT},
         "servers": [{"url": url, "description": base}],
         "security": [{}, {"bearer": []}],
-        "tags": [{"name": OWN, "description": "What belongs to no dialect."}],
+        "tags": [],
         "paths": {},
         "components": {"securitySchemes": {"bearer": {
             "type": "http", "scheme": "bearer",
             "description": "A key of this server. Where none is configured, everybody is let in.",
         }}},
     });
-    join(&mut whole, part(OWN, Own::openapi()), "");
     for (dialect, described) in dialects::documents() {
         if forced.is_none_or(|forced| forced == dialect) {
-            let tag = json!({"name": dialect.name(), "description": dialect.about()});
-            join(&mut whole, json!({"tags": [tag]}), "");
-            join(&mut whole, part(dialect.name(), described), "");
+            let part = part(dialect.name(), dialect.about(), described);
+            join(&mut whole, part, "");
         }
     }
+    let own = part(OWN, "What belongs to no dialect.", Own::openapi());
+    join(&mut whole, own, "");
     whole
 }
 
-/// The paths and schemas of a description, with names that differ from those of all others.
-fn part(name: &str, described: utoipa::openapi::OpenApi) -> Value {
+/// The tag, paths and schemas of a description, with names that differ from those of all others.
+fn part(name: &str, about: &str, described: utoipa::openapi::OpenApi) -> Value {
     let mut part = serde_json::to_value(described).unwrap_or_default();
     rename(&mut part, name);
-    let schemas = part["components"]["schemas"].take();
-    let schemas: Map<String, Value> = match schemas {
-        Value::Object(map) => map.into_iter(),
-        _ => Map::new().into_iter(),
+    let mut schemas = Map::new();
+    if let Value::Object(named) = part["components"]["schemas"].take() {
+        let named = named.into_iter();
+        schemas.extend(named.map(|(key, schema)| (format!("{name}.{key}"), schema)));
     }
-    .map(|(key, schema)| (format!("{name}.{key}"), schema))
-    .collect();
-    json!({"paths": part["paths"], "components": {"schemas": schemas}})
+    json!({
+        "tags": [{"name": name, "description": about}],
+        "paths": part["paths"],
+        "components": {"schemas": schemas},
+    })
 }
 
 /// Puts the name before each operation's, and before the schemas that are referred to.
@@ -166,5 +168,51 @@ mod tests {
         for (dialect, _) in dialects::documents() {
             assert_eq!(listed(Some(dialect)), served(Some(dialect)));
         }
+    }
+
+    /// Every value under a key, however deep.
+    fn under<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => map.iter().for_each(|(name, value)| match value.as_str() {
+                Some(text) if name == key => found.push(text),
+                _ => under(value, key, found),
+            }),
+            Value::Array(list) => list.iter().for_each(|value| under(value, key, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_schema_referred_to_is_there_and_every_operation_has_a_name_of_its_own() {
+        let document = document(None);
+        let (mut to, mut names) = (Vec::new(), Vec::new());
+        under(&document, "$ref", &mut to);
+        assert!(!to.is_empty());
+        for to in to {
+            let schema = document.pointer(to.trim_start_matches('#'));
+            assert!(schema.is_some_and(Value::is_object), "{to}");
+        }
+        under(&document, "operationId", &mut names);
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn what_two_dialects_say_of_one_path_stands_side_by_side() {
+        let said = |tag: &str| {
+            let content = json!({"application/json": {"schema": {"$ref": tag}}});
+            json!({"/": {"post": {"tags": [tag], "description": tag, "operationId": tag,
+                "requestBody": {"content": content, "required": true}}}})
+        };
+        let mut paths = said("a");
+        join(&mut paths, said("b"), "");
+        join(&mut paths, said("c"), "");
+        let either = json!({"anyOf": [{"$ref": "a"}, {"$ref": "b"}, {"$ref": "c"}]});
+        let content = json!({"application/json": {"schema": either}});
+        let expected = json!({"/": {"post": {"tags": ["a", "b", "c"], "description": "a\n\nb\n\nc",
+            "operationId": "a", "requestBody": {"content": content, "required": true}}}});
+        assert_eq!(paths, expected);
     }
 }

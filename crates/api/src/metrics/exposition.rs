@@ -33,7 +33,7 @@ struct Sample {
 /// What the server counted and timed
 ///
 /// The text format of Prometheus; with `Accept: application/json` the same as JSON, in the shape of LoRAX.
-#[utoipa::path(get, path = "/metrics", tag = "tinderbox", responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "tinderbox", responses(
     (status = 200, description = "All metrics", content(
         (String = "text/plain", example = "tinderbox_running_sequences{model=\"tiny\"} 3"),
         (BTreeMap<String, Family> = "application/json"),

@@ -10,6 +10,7 @@ use crate::batch::invalid;
 
 /// One message.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"role": "user", "content": "What is a tinderbox?"}))]
 pub(super) struct Message {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,

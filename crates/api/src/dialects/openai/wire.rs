@@ -14,7 +14,7 @@ use super::prompt::{Prompt, TextOr};
 use crate::payload::parse;
 use crate::usage;
 
-/// A body: an endpoint's own fields and the [`Options`] all share.
+/// An endpoint's own fields, and those that both endpoints have.
 #[derive(ToSchema)]
 pub(super) struct Ask<W> {
     #[serde(flatten)]
@@ -36,11 +36,11 @@ impl<W: DeserializeOwned> Ask<W> {
     }
 }
 
-/// `POST /v1/completions`: what is not among the [`Options`].
+/// The fields that only `POST /v1/completions` has.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Completion {
     /// Required.
-    #[schema(required)]
+    #[schema(required, value_type = Prompt)]
     pub prompt: Option<Prompt>,
     /// Put the prompt before the text and its tokens before the logprobs. Default: no.
     pub echo: Option<bool>,
@@ -59,11 +59,11 @@ pub(super) struct Completion {
     pub add_special_tokens: Option<bool>,
 }
 
-/// `POST /v1/chat/completions`: what is not among the [`Options`].
+/// The fields that only `POST /v1/chat/completions` has.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ChatCompletion {
     /// Required; at least one.
-    #[schema(required)]
+    #[schema(required, value_type = Vec<Message>)]
     pub messages: Option<Vec<Message>>,
     /// With each token's logprob. Default: no.
     pub logprobs: Option<bool>,
@@ -184,7 +184,7 @@ pub(super) struct Detokenize {
     /// Default: the current model.
     pub model: Option<String>,
     /// Required.
-    #[schema(required)]
+    #[schema(required, value_type = Vec<u32>)]
     pub tokens: Option<Vec<u32>>,
 }
 
