@@ -33,14 +33,14 @@ async fn ask(path: &str, authorization: Option<&str>) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn any_configured_key_is_let_in_whatever_the_case_of_the_scheme() {
     for value in ["Bearer first", "bearer second", "BEARER  first"] {
         assert_eq!(ask("/v1/models", Some(value)).await.0, StatusCode::OK);
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn everybody_else_is_told_in_the_dialect_of_the_path_and_probes_need_no_key() {
     let wrong = [
         None,

@@ -1,4 +1,5 @@
 //! No body panics: each is answered, or refused with a JSON error.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod common;
 

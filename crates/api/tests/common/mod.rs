@@ -18,6 +18,12 @@ use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Machine, Place, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
 
+/// What runs a test: tokio here, Node in WebAssembly.
+#[cfg(not(target_arch = "wasm32"))]
+pub use tokio::test as async_test;
+#[cfg(target_arch = "wasm32")]
+pub use wasm_bindgen_test::wasm_bindgen_test as async_test;
+
 /// Ids 0 ..= 255 are bytes; then the marks, a word, and a word that is written like a byte.
 pub const BOS: u32 = 256;
 pub const EOS: u32 = 257;

@@ -1,5 +1,7 @@
 //! `POST /v1/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Error, Event};
 use utoipa::ToSchema;
@@ -59,7 +61,7 @@ pub(super) fn plan(context: &Context, ask: Ask<Completion>) -> Result<Plan<Texts
         keep,
         logprobs: logprobs.is_some(),
         names: Names::of(&options),
-        offsets: vec![Offset::default(); prompts.len() * keep],
+        offsets: BTreeMap::new(),
     };
     Ok(Plan {
         batch: Batch {
@@ -119,8 +121,9 @@ pub(super) struct Texts {
     keep: usize,
     logprobs: bool,
     names: Names,
-    /// Where the next token of each streamed choice begins.
-    offsets: Vec<Offset>,
+    /// Where the next token of each streamed choice begins. Filled as choices begin: their number
+    /// is not checked yet when a form is made, and may be far more than there is memory.
+    offsets: BTreeMap<usize, Offset>,
 }
 
 /// A choice, whole or a piece of one.
@@ -169,7 +172,8 @@ impl Form for Texts {
                 let Some(echo) = self.echo(index).map(str::to_owned) else {
                     return Vec::new();
                 };
-                self.offsets[index] = Offset::before(&echo, &started.prompt);
+                let offset = Offset::before(&echo, &started.prompt);
+                self.offsets.insert(index, offset);
                 (echo, started.prompt, None)
             }
             Event::Token(token) => (token.text, token.logprob.into_iter().collect(), None),
@@ -180,7 +184,7 @@ impl Form for Texts {
         if text.is_empty() && tokens.is_empty() && reason.is_none() {
             return Vec::new();
         }
-        let offset = &mut self.offsets[index];
+        let offset = self.offsets.entry(index).or_default();
         let logprobs =
             (self.logprobs && !tokens.is_empty()).then(|| Legacy::of(&tokens, self.names, offset));
         vec![Text {
