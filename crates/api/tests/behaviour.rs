@@ -221,7 +221,7 @@ async fn the_openapi_document_tells_the_methods_of_each_path() {
         for method in ["get", "post", "put", "delete"] {
             let request = Request::builder()
                 .method(method.to_uppercase().as_str())
-                .uri(path.replace("{id}", "tiny"))
+                .uri(concrete(path))
                 .body(Body::empty())
                 .unwrap();
             let got = send(&fake, request).await;

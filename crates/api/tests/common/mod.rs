@@ -447,6 +447,16 @@ pub async fn get(fake: &Arc<Fake>, path: &str) -> Got {
     send(fake, HttpRequest::get(path).body(Body::empty()).unwrap()).await
 }
 
+/// A path of the API's description with the served model in place of its parameters.
+pub fn concrete(path: &str) -> String {
+    let segments = path.split('/');
+    let segments = segments.map(|segment| match segment.starts_with('{') {
+        true => "tiny",
+        false => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 pub fn fake() -> Arc<Fake> {
     Arc::new(Fake::default())
 }
