@@ -124,10 +124,10 @@ fn join(first: &mut Value, other: Value, key: &str) {
                 }
             }
         }
-        ("summary" | "description", Value::String(first), Value::String(other)) => {
-            if *first != other {
-                *first = format!("{first}\n\n{other}");
-            }
+        ("summary" | "description", Value::String(first), Value::String(other))
+            if *first != other =>
+        {
+            *first = format!("{first}\n\n{other}");
         }
         _ => {}
     }

@@ -1,5 +1,5 @@
 //! A model that follows a script: its answer, its probabilities and its failures are known.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unused_imports)]
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
