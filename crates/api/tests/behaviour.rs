@@ -232,6 +232,18 @@ async fn the_openapi_document_tells_the_methods_of_each_path() {
 }
 
 #[common::async_test]
+async fn the_page_of_the_description_loads_nothing_from_elsewhere() {
+    for path in ["/docs", "/openai/docs"] {
+        let got = get(&fake(), path).await;
+        assert_eq!(got.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(got.body.contains("fetch(\"openapi.json\")"));
+        for outside in ["http:", "https:", "src=", "@import", ": url("] {
+            assert!(!got.body.contains(outside), "{outside}");
+        }
+    }
+}
+
+#[common::async_test]
 async fn a_stream_says_what_the_whole_answer_says() {
     let fake = fake();
     for extra in [
