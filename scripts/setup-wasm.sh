@@ -12,10 +12,10 @@ libdir=$sysroot/lib/rustlib/$target/lib
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# True when a program that uses std compiles for the target.
+# True when a test that uses std compiles for the target.
 std_works() {
-    echo 'pub fn main() { println!("{:?}", std::env::args().collect::<Vec<_>>()) }' >"$work/probe.rs"
-    rustc --target "$target" --emit metadata -o "$work/probe.rmeta" "$work/probe.rs" 2>/dev/null
+    echo '#[test] fn probe() { println!("{:?}", std::env::args().collect::<Vec<_>>()) }' >"$work/probe.rs"
+    rustc --test --target "$target" --emit metadata -o "$work/probe.rmeta" "$work/probe.rs" 2>/dev/null
 }
 
 # Debian's own mirror as this machine's apt knows it.
@@ -54,7 +54,7 @@ build_std() {
     echo '#![no_std]' >"$work/std/src/lib.rs"
     printf '[package]\nname = "std-for-wasm"\nedition = "2024"\n[profile.release]\nopt-level = 3\n[workspace]\n' >"$work/std/Cargo.toml"
     (cd "$work/std" && env -u RUSTFLAGS RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/std/target" \
-        cargo build --release --target "$target" -Zbuild-std=std,panic_abort)
+        cargo build --release --target "$target" -Zbuild-std=std,panic_abort,test)
     mkdir -p "$libdir"
     find "$work/std/target/$target/release/deps" -name '*.rlib' ! -name 'libstd_for_wasm*' -exec cp {} "$libdir" \;
 }

@@ -66,11 +66,12 @@ file=$(tail -n 1 "$logs/pull.log")
 if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
-if [[ -f $file ]]; then
-    if [[ -x .cache/tools/bin/wasm-bindgen ]]; then stage wasm scripts/test-wasm.sh "$file" || true; fi
-    if [[ -x .cache/venv-clients/bin/pytest ]]; then
-        stage clients scripts/with-server.sh "$model" \
-            .cache/venv-clients/bin/pytest -q -p no:cacheprovider tests/clients || true
-    fi
+if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
+    [[ -f $file ]] || file=
+    stage wasm scripts/test-wasm.sh ${file:+"$file"} || true
+fi
+if [[ -f $file && -x .cache/venv-clients/bin/pytest ]]; then
+    stage clients scripts/with-server.sh "$model" \
+        .cache/venv-clients/bin/pytest -q -p no:cacheprovider tests/clients || true
 fi
 finish

@@ -1,7 +1,10 @@
 //! Several prompts, several samples of each: the sequences behind one HTTP request.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use tinderbox_protocol::{Error, Event, EventStream, Inference, Prompt, Request};
+use tinderbox_protocol::{Error, Event, EventStream, Prompt, Request};
+
+use crate::Context;
+use crate::metrics::Meter;
 
 /// Most sequences of one HTTP request.
 pub(crate) const MAX_SEQUENCES: usize = 1024;
@@ -26,7 +29,7 @@ impl Batch {
     ///
     /// # Errors
     /// The first refusal; what was started is cancelled.
-    pub async fn start(self, inference: &dyn Inference) -> Result<Vec<EventStream>, Error> {
+    pub async fn start(self, context: &Context) -> Result<Vec<EventStream>, Error> {
         let count = self.prompts.len().saturating_mul(self.samples);
         if count > MAX_SEQUENCES {
             let reason = format!(
@@ -38,7 +41,7 @@ impl Batch {
             return Err(invalid("prompt", reason));
         }
         tracing::debug!(answer = self.common.id, sequences = count, "start");
-        start(inference, (0..count).map(|index| self.request(index))).await
+        start(context, (0..count).map(|index| self.request(index))).await
     }
 
     fn request(&self, index: usize) -> Request {
@@ -59,12 +62,21 @@ impl Batch {
 /// # Errors
 /// The first refusal; what was started is cancelled.
 pub(crate) async fn start(
-    inference: &dyn Inference,
+    context: &Context,
     requests: impl IntoIterator<Item = Request>,
 ) -> Result<Vec<EventStream>, Error> {
-    let starts = requests.into_iter().map(|r| inference.generate(r));
-    let streams = stream::iter(starts).buffered(STARTING).map_ok(whole);
-    streams.try_collect().await
+    let starts = requests
+        .into_iter()
+        .map(|request| sequence(context, request));
+    stream::iter(starts).buffered(STARTING).try_collect().await
+}
+
+async fn sequence(context: &Context, request: Request) -> Result<EventStream, Error> {
+    let mut meter = Meter::start(context, &request.model);
+    let events = context.inference.generate(request).await;
+    meter.accepted(&events);
+    let events = whole(events?);
+    Ok(events.inspect(move |event| meter.event(event)).boxed())
 }
 
 /// The stream, with an error where it breaks off.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tinderbox_protocol::{Inference, ModelCard};
 
-use crate::{Keys, Limits};
+use crate::{Keys, Limits, Metrics};
 
 /// Largest request body where the place has no wish of its own: 16 MiB.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -23,6 +23,8 @@ pub struct Context {
     pub limits: Arc<Limits>,
     /// Largest request body, in bytes.
     pub body_limit: usize,
+    /// What is counted and timed.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where the router runs: a host, an isolate, a test.

@@ -14,18 +14,28 @@ use crate::Context;
 /// Seconds after which a probe may look again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
-#[derive(Serialize)]
+/// Whether requests are taken.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Health)]
 struct Body {
     /// `healthy` (LocalLab's command line looks for this word) or `unavailable`.
     status: &'static str,
+    /// `loading`, `ready`, `stopping` or `failed`.
     phase: &'static str,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Facts for people: adapter, kernels, queue.
     details: BTreeMap<String, String>,
 }
 
-/// 200 where requests are taken, else 503; the body says what is going on.
+/// Whether requests are taken
+///
+/// For probes: needs no key. The body says what is going on.
+#[utoipa::path(get, path = "/health", tag = "tinderbox", security(()), responses(
+    (status = 200, description = "Requests are taken", body = Body),
+    (status = 503, description = "They are not; `Retry-After` says when to look again", body = Body),
+))]
 pub(crate) async fn health(State(context): State<Context>) -> Response {
     let health = context.inference.health();
     let (phase, reason) = match health.phase {

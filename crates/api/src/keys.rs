@@ -8,8 +8,9 @@ use hex::FromHexError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::Context;
+use crate::dialects::{self, Dialect};
 use crate::failure::Failure;
-use crate::{Context, dialects};
 
 /// The keys that are let in. Without any, everybody is, whatever `Authorization` says.
 #[derive(Default)]
@@ -59,14 +60,17 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Refuses a request without a right key, in the dialect of its path. Probes need none.
+/// What needs no key: probes, and what a browser shows of the API, which is the same everywhere.
+const OPEN: [&str; 3] = ["/health", "/openapi.json", "/docs"];
+
+/// Refuses a request without a right key, in the dialect of its path.
 pub(crate) async fn check(
     State(context): State<Context>,
     request: Request,
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    if path.ends_with("/health") || context.keys.admit(request.headers()) {
+    if OPEN.contains(&Dialect::forced(path).1) || context.keys.admit(request.headers()) {
         return next.run(request).await;
     }
     dialects::refuse(path, Failure::Unauthorized)

@@ -12,11 +12,12 @@ mod answer;
 mod batch;
 mod context;
 mod dialects;
+mod docs;
 mod failure;
 mod health;
 mod keys;
 mod limits;
-mod meter;
+mod metrics;
 mod openapi;
 mod payload;
 mod ranges;
@@ -35,6 +36,7 @@ use axum::{Extension, middleware};
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
 pub use keys::Keys;
 pub use limits::{ClientAddress, Limits};
+pub use metrics::Metrics;
 pub use request_id::{REQUEST_ID, RequestId};
 
 /// Paths and what answers there.
@@ -57,8 +59,8 @@ pub fn router(context: Context) -> Router {
             request_id::assign,
         ))
         .layer(middleware::from_fn_with_state(
-            meter::Meter::new(context.place.clone()),
-            meter::measure,
+            context.clone(),
+            metrics::measure,
         ))
         .with_state(context)
 }
@@ -67,6 +69,8 @@ pub fn router(context: Context) -> Router {
 fn own_routes() -> Routes {
     vec![
         ("/health", get(health::health)),
-        ("/openapi.json", get(openapi::document)),
+        ("/metrics", get(metrics::exposition::show)),
+        ("/openapi.json", get(openapi::show)),
+        ("/docs", get(docs::show)),
     ]
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tinderbox_protocol::{Phase, Prompt};
 use tower::ServiceExt;
 
-#[tokio::test]
+#[common::async_test]
 async fn a_client_that_goes_away_cancels_every_sequence_of_its_stream() {
     let fake = Arc::new(Fake {
         hang_after: Some(1),
@@ -31,7 +31,7 @@ async fn a_client_that_goes_away_cancels_every_sequence_of_its_stream() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_client_that_goes_away_cancels_an_answer_that_is_not_streamed() {
     let fake = Arc::new(Fake {
         hang_after: Some(1),
@@ -48,7 +48,7 @@ async fn a_client_that_goes_away_cancels_an_answer_that_is_not_streamed() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn every_field_reaches_the_engine() {
     let fake = fake();
     let ask = json!({
@@ -91,7 +91,7 @@ async fn every_field_reaches_the_engine() {
     assert_ne!(request.id, seen[1].id);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn the_defaults_are_those_of_openai() {
     let fake = fake();
     complete(&fake, json!({"prompt": "a"})).await;
@@ -106,7 +106,7 @@ async fn the_defaults_are_those_of_openai() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_calls_arguments_reach_the_template_as_an_object() {
     let fake = fake();
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
@@ -127,7 +127,7 @@ async fn a_calls_arguments_reach_the_template_as_an_object() {
     assert_eq!((auto.tools.len(), none.tools.len()), (1, 0));
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_prompt_is_cut_to_what_the_context_holds() {
     let fake = fake();
     let ask = json!({"prompt": "x".repeat(5000), "truncate_prompt_tokens": -1, "max_tokens": 16});
@@ -135,7 +135,7 @@ async fn a_prompt_is_cut_to_what_the_context_holds() {
     assert_eq!(got.json()["usage"]["prompt_tokens"], CONTEXT - 16);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_text_has_as_many_tokens_as_tokenize_says() {
     let fake = fake();
     for special in [json!(null), json!(true), json!(false)] {
@@ -146,7 +146,7 @@ async fn a_text_has_as_many_tokens_as_tokenize_says() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn any_content_type_and_an_empty_bearer_are_taken() {
     for kind in [
         "application/x-www-form-urlencoded",
@@ -163,7 +163,7 @@ async fn any_content_type_and_an_empty_bearer_are_taken() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn the_request_id_of_the_client_comes_back_where_it_is_sane() {
     let long = "x".repeat(129);
     for (given, expected) in [
@@ -181,7 +181,7 @@ async fn the_request_id_of_the_client_comes_back_where_it_is_sane() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn health_is_503_until_requests_are_taken() {
     let table = [
         (Phase::Loading, 503, "loading"),
@@ -213,7 +213,7 @@ async fn health_is_503_until_requests_are_taken() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn the_openapi_document_tells_the_methods_of_each_path() {
     let fake = fake();
     let document = get(&fake, "/openapi.json").await.json();
@@ -221,7 +221,7 @@ async fn the_openapi_document_tells_the_methods_of_each_path() {
         for method in ["get", "post", "put", "delete"] {
             let request = Request::builder()
                 .method(method.to_uppercase().as_str())
-                .uri(path.replace("{id}", "tiny"))
+                .uri(concrete(path))
                 .body(Body::empty())
                 .unwrap();
             let got = send(&fake, request).await;
@@ -231,7 +231,19 @@ async fn the_openapi_document_tells_the_methods_of_each_path() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
+async fn the_page_of_the_description_loads_nothing_from_elsewhere() {
+    for path in ["/docs", "/openai/docs"] {
+        let got = get(&fake(), path).await;
+        assert_eq!(got.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(got.body.contains("fetch(\"openapi.json\")"));
+        for outside in ["http:", "https:", "src=", "@import", ": url("] {
+            assert!(!got.body.contains(outside), "{outside}");
+        }
+    }
+}
+
+#[common::async_test]
 async fn a_stream_says_what_the_whole_answer_says() {
     let fake = fake();
     for extra in [
@@ -270,7 +282,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn best_of_keeps_the_likeliest_samples_and_counts_all() {
     // The fake's answers are less likely the larger the seed: -1 is the largest, then comes 0.
     let ask = json!({"prompt": "a", "best_of": 2, "seed": -1, "logprobs": 0, "max_tokens": 1});

@@ -11,7 +11,7 @@ use common::*;
 use serde_json::{Value, json};
 use tinderbox_protocol::Error;
 
-#[tokio::test]
+#[common::async_test]
 async fn a_failure_in_mid_stream_is_an_error_event_and_cancels_the_rest() {
     let fake = Arc::new(Fake {
         fail_after: Some((1, Error::Internal("device lost".into()))),
@@ -31,7 +31,7 @@ async fn a_failure_in_mid_stream_is_an_error_event_and_cancels_the_rest() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn an_answer_that_breaks_off_is_an_error_and_never_looks_complete() {
     let fake = Arc::new(Fake {
         cut_after: Some(2),
@@ -43,7 +43,7 @@ async fn an_answer_that_breaks_off_is_an_error_and_never_looks_complete() {
     assert!(streamed.body.contains("broke off"), "{}", streamed.body);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn each_error_has_its_status_type_code_and_retry_time() {
     let wait = Duration::from_millis(2500);
     let invalid = Error::Invalid {
@@ -116,7 +116,7 @@ async fn each_error_has_its_status_type_code_and_retry_time() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_number_outside_its_range_is_refused_by_name() {
     let table = [
         (
@@ -203,7 +203,7 @@ async fn a_number_outside_its_range_is_refused_by_name() {
     }
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn ten_megabytes_of_prompt_are_refused_clearly_whatever_their_form() {
     let fake = fake();
     let text = format!(r#"{{"prompt": "{}"}}"#, "word ".repeat(2 << 20));
@@ -229,7 +229,7 @@ async fn ten_megabytes_of_prompt_are_refused_clearly_whatever_their_form() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
+#[common::async_test]
 async fn a_body_above_the_limit_is_413() {
     let body = " ".repeat(tinderbox_api::DEFAULT_BODY_LIMIT + 1);
     let got = post(&fake(), "/v1/completions", body).await;

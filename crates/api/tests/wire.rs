@@ -4,7 +4,6 @@
 mod common;
 
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,22 +11,17 @@ use axum::http::Request;
 use common::{Fake, send};
 use serde_json::Value;
 
-#[tokio::test]
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
+
+#[common::async_test]
 async fn every_case_gives_the_bytes_of_its_snapshot() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut cases: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .collect();
+    let mut cases = files::list(CASES);
     cases.sort();
     assert!(cases.len() > 20, "the cases are gone");
-    for path in cases {
-        let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    for file in cases {
+        let case: Value = serde_json::from_str(&files::read(&format!("{CASES}/{file}"))).unwrap();
         let answer = exchange(&case).await;
-        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!(name, answer);
-        });
+        files::compare(file.trim_end_matches(".json"), &answer);
     }
 }
 
@@ -51,4 +45,53 @@ async fn exchange(case: &Value) -> String {
         }
     }
     format!("{text}\n{}", got.body)
+}
+
+/// The folders, natively.
+#[cfg(not(target_arch = "wasm32"))]
+mod files {
+    use std::fs;
+
+    pub fn list(folder: &str) -> Vec<String> {
+        let files = fs::read_dir(folder).unwrap();
+        files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    pub fn read(path: &str) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    pub fn compare(name: &str, answer: &str) {
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, answer);
+        });
+    }
+}
+
+/// The folders, from WebAssembly in Node. Snapshots are only compared here.
+#[cfg(target_arch = "wasm32")]
+mod files {
+    use wasm_bindgen::prelude::wasm_bindgen;
+
+    #[wasm_bindgen(module = "node:fs")]
+    extern "C" {
+        #[wasm_bindgen(js_name = readdirSync)]
+        pub fn list(folder: &str) -> Vec<String>;
+
+        #[wasm_bindgen(js_name = readFileSync)]
+        fn read_file(path: &str, encoding: &str) -> String;
+    }
+
+    pub fn read(path: &str) -> String {
+        read_file(path, "utf8")
+    }
+
+    pub fn compare(name: &str, answer: &str) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
+        let file = read(&format!("{folder}/{name}.snap"));
+        let (_, snapshot) = file.split_once("\n---\n").unwrap();
+        assert_eq!(answer.trim_end(), snapshot.trim_end(), "{name}");
+    }
 }

@@ -19,6 +19,9 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
 use crate::failure::{Failure, Refusal};
 use crate::{Context, Routes, own_routes};
 
@@ -52,6 +55,19 @@ impl Dialect {
         }
     }
 
+    /// What it is, for the reader of the API's description.
+    pub fn about(self) -> &'static str {
+        match self {
+            Dialect::OpenAi => {
+                "OpenAI's completions, with what vLLM adds and lm-evaluation-harness needs."
+            }
+            Dialect::Lorax => "LoRAX's native API: Text Generation Inference with adapters.",
+            Dialect::TextSynth => "TextSynth's engines: completions, chat, log-probabilities.",
+            Dialect::LocalLab => "LocalLab's API: generation, and which model is loaded.",
+            Dialect::LiteLlm => "The endpoint that LiteLLM's custom provider asks.",
+        }
+    }
+
     fn routes(self) -> Routes {
         match self {
             Dialect::OpenAi => openai::routes(),
@@ -62,11 +78,24 @@ impl Dialect {
         }
     }
 
+    /// The dialect that a path's prefix forces, and the path behind the prefix.
+    pub fn forced(path: &str) -> (Option<Dialect>, &str) {
+        for dialect in Dialect::ALL {
+            let after = path.strip_prefix('/');
+            match after.and_then(|after| after.strip_prefix(dialect.name())) {
+                Some("") => return (Some(dialect), "/"),
+                Some(rest) if rest.starts_with('/') => return (Some(dialect), rest),
+                _ => {}
+            }
+        }
+        (None, path)
+    }
+
     /// The dialect that is surely spoken at a path.
     pub fn of(path: &str) -> Option<Dialect> {
+        let (forced, path) = Dialect::forced(path);
         let mut segments = path.split('/').skip(1);
         let first = segments.next().unwrap_or_default();
-        let forced = Dialect::ALL.into_iter().find(|d| d.name() == first);
         forced.or_else(|| match (first, segments.next().unwrap_or_default()) {
             ("v1", "engines" | "credits") => Some(Dialect::TextSynth),
             ("generate_stream" | "info" | "invocations" | "ping" | "startup", "") => {
@@ -115,6 +144,14 @@ pub(crate) fn routes() -> BTreeMap<String, MethodRouter<Context>> {
         }
     }
     all
+}
+
+/// What describes the dialects, a line each.
+pub(crate) fn documents() -> Vec<(Dialect, OpenApi)> {
+    vec![
+        (Dialect::OpenAi, openai::Document::openapi()),
+        (Dialect::LocalLab, locallab::Document::openapi()),
+    ]
 }
 
 /// A failure in the shape of the path's dialect, in everybody's where none is sure.

@@ -1,5 +1,5 @@
 //! A model that follows a script: its answer, its probabilities and its failures are known.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unused_imports)]
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,6 +17,12 @@ use serde_json::{Value, json};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Gpu, Limits, Machine, Place, Space, router};
 use tinderbox_protocol::*;
 use tower::ServiceExt;
+
+/// What runs a test: tokio here, Node in WebAssembly.
+#[cfg(not(target_arch = "wasm32"))]
+pub use tokio::test as async_test;
+#[cfg(target_arch = "wasm32")]
+pub use wasm_bindgen_test::wasm_bindgen_test as async_test;
 
 /// Ids 0 ..= 255 are bytes; then the marks, a word, and a word that is written like a byte.
 pub const BOS: u32 = 256;
@@ -179,6 +185,7 @@ impl Fake {
             prompt_tokens: ids.len(),
             cached_tokens: 1,
             truncated: false,
+            queued: Duration::from_millis(250),
             prompt,
         }))];
         // A different seed makes a less likely answer.
@@ -374,10 +381,7 @@ impl Inference for Fake {
     }
 }
 
-pub fn app(fake: &Arc<Fake>) -> Router {
-    router(context(fake))
-}
-
+/// What a router of the fake needs; a test changes what it is about.
 pub fn context(fake: &Arc<Fake>) -> Context {
     Context {
         inference: fake.clone(),
@@ -385,7 +389,12 @@ pub fn context(fake: &Arc<Fake>) -> Context {
         keys: Arc::default(),
         limits: Arc::new(Limits::none()),
         body_limit: DEFAULT_BODY_LIMIT,
+        metrics: Arc::default(),
     }
+}
+
+pub fn app(fake: &Arc<Fake>) -> Router {
+    router(context(fake))
 }
 
 /// A place where time stands still.
@@ -488,6 +497,16 @@ pub async fn post(fake: &Arc<Fake>, path: &str, body: impl Into<Body>) -> Got {
 
 pub async fn get(fake: &Arc<Fake>, path: &str) -> Got {
     send(fake, HttpRequest::get(path).body(Body::empty()).unwrap()).await
+}
+
+/// A path of the API's description with the served model in place of its parameters.
+pub fn concrete(path: &str) -> String {
+    let segments = path.split('/');
+    let segments = segments.map(|segment| match segment.starts_with('{') {
+        true => "tiny",
+        false => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 pub fn fake() -> Arc<Fake> {

@@ -53,7 +53,7 @@ impl Plan {
     /// # Errors
     /// The first refusal.
     pub async fn start(self, context: &Context) -> Result<Vec<EventStream>, Error> {
-        let streams = batch::start(&*context.inference, self.requests).await?;
+        let streams = batch::start(context, self.requests).await?;
         let Some(deadline) = self.deadline else {
             return Ok(streams);
         };

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::machine::{Cpu, Disk, Gpu, Memory, Summary, gpus, percent};
 use super::models::current_id;
 use crate::Context;
-use crate::meter::RequestCount;
+use crate::metrics::RequestCount;
 
 /// `GET /system/info`.
 #[derive(Serialize, ToSchema)]

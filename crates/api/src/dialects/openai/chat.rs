@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 use tinderbox_protocol::{Error, Event, Prompt};
+use utoipa::ToSchema;
 
 use super::form::{Form, Plan, Stream};
 use super::logprobs::{Content, Names};
-use super::wire::{ChatCompletion, Options};
+use super::wire::{Ask, ChatCompletion};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::{Answer, finish_reason};
@@ -16,11 +17,8 @@ use crate::batch::{Batch, invalid};
 ///
 /// # Errors
 /// A field that is wrong or not supported.
-pub(super) fn plan(
-    context: &Context,
-    wire: ChatCompletion,
-    mut options: Options,
-) -> Result<Plan<Messages>, Error> {
+pub(super) fn plan(context: &Context, ask: Ask<ChatCompletion>) -> Result<Plan<Messages>, Error> {
+    let (wire, mut options) = (ask.own, ask.options);
     let keep = sampling::samples("n", options.n, 1)?;
     let logprobs = wire.logprobs.unwrap_or(false);
     let top = sampling::alternatives("top_logprobs", wire.top_logprobs)?;
@@ -71,25 +69,30 @@ pub(super) struct Messages {
 }
 
 /// A whole choice.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatChoice)]
 pub(super) struct Choice {
     index: usize,
     message: Delta,
     logprobs: Option<Content>,
+    /// `stop` or `length`.
     finish_reason: &'static str,
 }
 
 /// A piece of a choice.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatPiece)]
 pub(super) struct Piece {
     index: usize,
     delta: Delta,
     logprobs: Option<Content>,
+    /// `stop` or `length`; null before the end.
     finish_reason: Option<&'static str>,
 }
 
 /// A message, or what is added to one.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = ChatText)]
 struct Delta {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,

@@ -1,12 +1,15 @@
 //! `POST /v1/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Error, Event};
+use utoipa::ToSchema;
 
 use super::form::{Form, Plan, Stream};
 use super::logprobs::{Legacy, Names, Offset};
 use super::prompt::Prompt;
-use super::wire::{Completion, Options};
+use super::wire::{Ask, Completion};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::{Answer, finish_reason};
@@ -19,11 +22,8 @@ const DEFAULT_MAX_TOKENS: u32 = 16;
 ///
 /// # Errors
 /// A field that is wrong or not supported; a model or token id that does not exist.
-pub(super) fn plan(
-    context: &Context,
-    wire: Completion,
-    mut options: Options,
-) -> Result<Plan<Texts>, Error> {
+pub(super) fn plan(context: &Context, ask: Ask<Completion>) -> Result<Plan<Texts>, Error> {
+    let (wire, mut options) = (ask.own, ask.options);
     if wire.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(invalid("suffix", "is not supported"));
     }
@@ -61,7 +61,7 @@ pub(super) fn plan(
         keep,
         logprobs: logprobs.is_some(),
         names: Names::of(&options),
-        offsets: vec![Offset::default(); prompts.len() * keep],
+        offsets: BTreeMap::new(),
     };
     Ok(Plan {
         batch: Batch {
@@ -121,16 +121,20 @@ pub(super) struct Texts {
     keep: usize,
     logprobs: bool,
     names: Names,
-    /// Where the next token of each streamed choice begins.
-    offsets: Vec<Offset>,
+    /// Where the next token of each streamed choice begins. Filled as choices begin: their number
+    /// is not checked yet when a form is made, and may be far more than there is memory.
+    offsets: BTreeMap<usize, Offset>,
 }
 
 /// A choice, whole or a piece of one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CompletionChoice)]
 pub(super) struct Text {
+    /// Sample `j` of prompt `i` has `i · n + j`.
     index: usize,
     text: String,
     logprobs: Option<Legacy>,
+    /// `stop` or `length`; null before the end.
     finish_reason: Option<&'static str>,
 }
 
@@ -168,7 +172,8 @@ impl Form for Texts {
                 let Some(echo) = self.echo(index).map(str::to_owned) else {
                     return Vec::new();
                 };
-                self.offsets[index] = Offset::before(&echo, &started.prompt);
+                let offset = Offset::before(&echo, &started.prompt);
+                self.offsets.insert(index, offset);
                 (echo, started.prompt, None)
             }
             Event::Token(token) => (token.text, token.logprob.into_iter().collect(), None),
@@ -179,7 +184,7 @@ impl Form for Texts {
         if text.is_empty() && tokens.is_empty() && reason.is_none() {
             return Vec::new();
         }
-        let offset = &mut self.offsets[index];
+        let offset = self.offsets.entry(index).or_default();
         let logprobs =
             (self.logprobs && !tokens.is_empty()).then(|| Legacy::of(&tokens, self.names, offset));
         vec![Text {

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 use tinderbox_protocol::Error;
+use utoipa::ToSchema;
 
 use crate::failure::{Failure, Shape, shorten};
 
@@ -13,17 +14,23 @@ pub(crate) struct OpenAi;
 pub(super) type Refusal = crate::failure::Refusal<OpenAi>;
 
 /// An error on the wire, as a body or as an event of a stream.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
 pub(crate) struct Body {
     error: Details,
 }
 
-#[derive(Serialize)]
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorDetails)]
 struct Details {
     message: String,
+    /// As in `invalid_request_error`.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The field that is wrong, as in `messages[2].content`.
     param: Option<String>,
+    /// As in `context_length_exceeded`.
     code: Option<&'static str>,
 }
 

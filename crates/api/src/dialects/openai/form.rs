@@ -71,7 +71,7 @@ pub(super) async fn answer<F: Form>(context: &Context, plan: Plan<F>) -> Reply {
         created: context.place.now(),
         model: context.model_name(&plan.batch.common.model),
     };
-    let streams = plan.batch.start(&*context.inference).await?;
+    let streams = plan.batch.start(context).await?;
     if let Some(Stream { include_usage }) = plan.stream {
         let chunks = Chunks {
             head,

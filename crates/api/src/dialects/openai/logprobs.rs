@@ -4,6 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tinderbox_protocol::TokenLogprob;
+use utoipa::ToSchema;
 
 use super::wire::Options;
 
@@ -82,11 +83,16 @@ impl Offset {
 }
 
 /// The completions endpoint's shape: parallel arrays.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = CompletionLogprobs)]
 pub(super) struct Legacy {
+    /// Characters before each token.
     text_offset: Vec<usize>,
+    /// Null for the first token of a sequence.
     token_logprobs: Vec<Option<f32>>,
     tokens: Vec<String>,
+    /// Token names to logprobs, best first, the chosen token among them.
+    #[schema(value_type = Vec<Option<BTreeMap<String, f32>>>)]
     top_logprobs: Vec<Option<Best>>,
 }
 
@@ -142,19 +148,23 @@ impl Serialize for Best {
 }
 
 /// The chat endpoint's shape: an object a token.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatLogprobs)]
 pub(super) struct Content {
     content: Vec<Token>,
 }
 
-#[derive(Serialize)]
+/// A token and what could have stood in its place.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatToken)]
 struct Token {
     #[serde(flatten)]
     own: Alternative,
     top_logprobs: Vec<Alternative>,
 }
 
-#[derive(Serialize)]
+/// A token with its probability.
+#[derive(Serialize, ToSchema)]
 struct Alternative {
     token: String,
     logprob: f32,

@@ -3,23 +3,32 @@
 use serde::Deserialize;
 use serde_json::Value;
 use tinderbox_protocol::{self as protocol, Chat, Error, ToolCall};
+use utoipa::ToSchema;
 
 use super::prompt::TextOr;
 use crate::batch::invalid;
 
 /// One message.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"role": "user", "content": "What is a tinderbox?"}))]
 pub(super) struct Message {
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,
+    /// Required but beside `tool_calls`.
     pub content: Option<TextOr<Part>>,
+    /// The speaker's name.
     pub name: Option<String>,
+    /// Calls the assistant made: `{"id": …, "type": "function", "function": {"name": …, "arguments": …}}`.
+    #[schema(value_type = Option<Vec<Object>>)]
     pub tool_calls: Option<Vec<ToolCall>>,
+    /// The call that a `tool` message answers.
     pub tool_call_id: Option<String>,
 }
 
 /// A part of a message's content.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Part {
+    /// `text`: images and sound are refused.
     #[serde(rename = "type")]
     pub kind: String,
     pub text: Option<String>,

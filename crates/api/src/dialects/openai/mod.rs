@@ -22,8 +22,9 @@ use axum::routing::{get, post};
 use crate::batch::invalid;
 use crate::payload::{Payload, parse};
 use crate::{Context, Routes};
-use errors::Refusal;
+use errors::{Body as ErrorBody, Refusal};
 use form::Reply;
+use wire::{Ask, ChatCompletion, Completion, Detokenize, Envelope, Tokenize};
 
 /// Where the dialect is served.
 pub(crate) fn routes() -> Routes {
@@ -38,22 +39,61 @@ pub(crate) fn routes() -> Routes {
     ]
 }
 
+/// Continue a conversation
+///
+/// With `stream` the answer is server-sent events: `data: ` and a chunk, the last one `data: [DONE]`.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
+    request_body = Ask<ChatCompletion>,
+    responses(
+        (status = 200, description = "The answer, or a stream of chunks", content(
+            (Envelope<'_, chat::Choice> = "application/json"),
+            (Envelope<'_, chat::Piece> = "text/event-stream"),
+        )),
+        (status = "default", description = "Why there is none", body = ErrorBody),
+    ),
+)]
 async fn chat_completions(State(context): State<Context>, body: Payload) -> Reply {
     let body = body.bytes()?;
-    let plan = chat::plan(&context, parse(&body)?, parse(&body)?)?;
+    let plan = chat::plan(&context, Ask::read(&body)?)?;
     form::answer(&context, plan).await
 }
 
+/// Continue prompts
+///
+/// With `stream` the answer is server-sent events: `data: ` and a chunk, the last one `data: [DONE]`.
+#[utoipa::path(post, path = "/v1/completions", tag = "openai",
+    request_body = Ask<Completion>,
+    responses(
+        (status = 200, description = "The answer, or a stream of chunks", content(
+            (Envelope<'_, completion::Text> = "application/json"),
+            (Envelope<'_, completion::Text> = "text/event-stream"),
+        )),
+        (status = "default", description = "Why there is none", body = ErrorBody),
+    ),
+)]
 async fn completions(State(context): State<Context>, body: Payload) -> Reply {
     let body = body.bytes()?;
-    let plan = completion::plan(&context, parse(&body)?, parse(&body)?)?;
+    let plan = completion::plan(&context, Ask::read(&body)?)?;
     form::answer(&context, plan).await
 }
 
+/// The models served
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses(
+    (status = 200, description = "All of them, the current one first", body = models::List),
+    (status = "default", description = "Why there is no answer", body = ErrorBody),
+))]
 async fn list_models(State(context): State<Context>) -> Json<models::List> {
     Json(models::list(&context))
 }
 
+/// One model
+#[utoipa::path(get, path = "/v1/models/{id}", tag = "openai",
+    params(("id" = String, Path, description = "Its name, which may contain slashes")),
+    responses(
+        (status = 200, description = "The model", body = models::Model),
+        (status = "default", description = "Why there is no answer", body = ErrorBody),
+    ),
+)]
 async fn show_model(
     State(context): State<Context>,
     id: Result<Path<String>, PathRejection>,
@@ -62,6 +102,11 @@ async fn show_model(
     Ok(Json(models::show(&context, &id)?))
 }
 
+/// Text or messages to token ids
+#[utoipa::path(post, path = "/tokenize", tag = "openai", request_body = Tokenize, responses(
+    (status = 200, description = "The ids", body = tokenizer::Tokens),
+    (status = "default", description = "Why there are none", body = ErrorBody),
+))]
 async fn tokenize(
     State(context): State<Context>,
     body: Payload,
@@ -70,6 +115,11 @@ async fn tokenize(
     Ok(Json(tokenizer::tokenize(&context, ask)?))
 }
 
+/// Token ids to text
+#[utoipa::path(post, path = "/detokenize", tag = "openai", request_body = Detokenize, responses(
+    (status = 200, description = "The text", body = tokenizer::Text),
+    (status = "default", description = "Why there are none", body = ErrorBody),
+))]
 async fn detokenize(
     State(context): State<Context>,
     body: Payload,
@@ -78,6 +128,24 @@ async fn detokenize(
     Ok(Json(tokenizer::detokenize(&context, ask)?))
 }
 
+/// Facts about the tokenizer
+#[utoipa::path(get, path = "/tokenizer_info", tag = "openai", responses(
+    (status = 200, description = "The facts", body = tokenizer::Info),
+    (status = "default", description = "Why there are none", body = ErrorBody),
+))]
 async fn tokenizer_info(State(context): State<Context>) -> Result<Json<tokenizer::Info>, Refusal> {
     Ok(Json(tokenizer::info(&context)?))
 }
+
+/// What the dialect says of itself.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    chat_completions,
+    completions,
+    list_models,
+    show_model,
+    tokenize,
+    detokenize,
+    tokenizer_info
+))]
+pub(crate) struct Document;

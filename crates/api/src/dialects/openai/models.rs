@@ -2,24 +2,28 @@
 
 use serde::Serialize;
 use tinderbox_protocol::{Error, ModelCard};
+use utoipa::ToSchema;
 
 use crate::Context;
 
 /// The models served.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelList)]
 pub(super) struct List {
     object: &'static str,
+    /// The current one first.
     data: Vec<Model>,
 }
 
-/// One of them.
-#[derive(Serialize)]
+/// A model.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Model {
     id: String,
     object: &'static str,
+    /// When it was loaded: Unix time, seconds.
     created: u64,
     owned_by: &'static str,
-    /// vLLM's name for the context length.
+    /// Tokens one sequence can hold; vLLM's name for the context length.
     max_model_len: usize,
 }
 

@@ -6,10 +6,13 @@ use std::marker::PhantomData;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use utoipa::ToSchema;
 
 use super::messages::Message;
 
-/// `prompt`.
+/// A text or several, token ids or lists of them, or messages.
+#[derive(ToSchema)]
+#[serde(untagged)]
 pub(super) enum Prompt {
     Text(String),
     Texts(Vec<String>),
@@ -109,7 +112,9 @@ impl<'de> Visitor<'de> for ItemVisitor {
     }
 }
 
-/// A string, or a list.
+/// A text, or a list.
+#[derive(ToSchema)]
+#[serde(untagged)]
 pub(super) enum TextOr<T> {
     Text(String),
     List(Vec<T>),

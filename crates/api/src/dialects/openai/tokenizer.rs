@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use tinderbox_protocol::{self as protocol, Chat, Encoded, Error};
+use utoipa::ToSchema;
 
 use super::messages;
 use super::prompt::Prompt;
@@ -12,28 +13,34 @@ use crate::Context;
 use crate::batch::invalid;
 
 /// Answer of `POST /tokenize`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Tokens {
     count: usize,
+    /// Tokens one sequence can hold.
     max_model_len: usize,
     tokens: Vec<u32>,
+    /// Null where not asked.
     token_strs: Option<Vec<String>>,
 }
 
 /// Answer of `POST /detokenize`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokensText)]
 pub(super) struct Text {
     prompt: String,
 }
 
 /// Answer of `GET /tokenizer_info`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenizerInfo)]
 pub(super) struct Info {
     tokenizer_class: String,
     bos_token: Option<String>,
     eos_token: Option<String>,
     pad_token: Option<String>,
+    /// Jinja.
     chat_template: Option<String>,
+    /// Whether a text gets a BOS by the checkpoint's rule.
     add_bos_token: bool,
     model_max_length: usize,
 }

@@ -1,95 +1,141 @@
 //! Request bodies, field by field. A field that is absent or null has the default of its doc;
-//! fields that are not here are ignored. Each endpoint reads its body twice: its own fields and
-//! the [`Options`] both share.
+//! fields that are not here are ignored.
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tinderbox_protocol::Error;
+use utoipa::ToSchema;
 
 use super::messages::Message;
 use super::prompt::{Prompt, TextOr};
+use crate::payload::parse;
 use crate::usage;
 
-/// `POST /v1/completions`: what is not among the [`Options`].
-#[derive(Deserialize)]
+/// An endpoint's own fields, and those that both endpoints have.
+#[derive(ToSchema)]
+pub(super) struct Ask<W> {
+    #[serde(flatten)]
+    pub own: W,
+    #[serde(flatten)]
+    pub options: Options,
+}
+
+impl<W: DeserializeOwned> Ask<W> {
+    /// Reads a body twice, because serde would keep a flattened one whole in an intermediate form.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn read(body: &[u8]) -> Result<Ask<W>, Error> {
+        Ok(Ask {
+            own: parse(body)?,
+            options: parse(body)?,
+        })
+    }
+}
+
+/// The fields that only `POST /v1/completions` has.
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Completion {
+    /// Required.
+    #[schema(required, value_type = Prompt)]
     pub prompt: Option<Prompt>,
     /// Put the prompt before the text and its tokens before the logprobs. Default: no.
     pub echo: Option<bool>,
-    /// Alternatives a token, 0 ..= 20. Default: no logprobs.
+    /// Alternatives a token. Default: no logprobs.
+    #[schema(maximum = 20)]
     pub logprobs: Option<u32>,
-    /// Samples to choose from, `n` ..= 128. Default: `n`.
+    /// Samples to choose from, at least `n`. Default: `n`.
+    #[schema(minimum = 1, maximum = 128)]
     pub best_of: Option<u32>,
     /// Text behind the gap; not supported.
     pub suffix: Option<String>,
-    /// Default 16. 0 scores the prompt only.
+    /// 0 scores the prompt only.
+    #[schema(default = 16)]
     pub max_tokens: Option<u32>,
     /// BOS before a text. Default: the checkpoint's rule.
     pub add_special_tokens: Option<bool>,
 }
 
-/// `POST /v1/chat/completions`: what is not among the [`Options`].
-#[derive(Deserialize)]
+/// The fields that only `POST /v1/chat/completions` has.
+#[derive(Deserialize, ToSchema)]
 pub(super) struct ChatCompletion {
+    /// Required; at least one.
+    #[schema(required, value_type = Vec<Message>)]
     pub messages: Option<Vec<Message>>,
-    /// Default: no.
+    /// With each token's logprob. Default: no.
     pub logprobs: Option<bool>,
-    /// Alternatives a token, 0 ..= 20, with `logprobs`. Default 0.
+    /// Alternatives a token, with `logprobs`.
+    #[schema(maximum = 20, default = 0)]
     pub top_logprobs: Option<u32>,
-    /// Default: the rest of the context.
+    /// Most tokens to generate. Default: the rest of the context.
     pub max_completion_tokens: Option<u32>,
     /// The same under its old name.
     pub max_tokens: Option<u32>,
-    /// Given to the template.
+    /// Given to the template, in the form `{"type": "function", "function": {"name": …}}`.
+    #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Vec<Value>>,
-    /// `none` or `auto`.
+    /// `none` or `auto`. Default: `auto`.
+    #[schema(value_type = Option<String>)]
     pub tool_choice: Option<Value>,
 }
 
 /// What both endpoints take. The second half is vLLM's.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Options {
-    /// Default: the model served.
+    /// A name of `/v1/models`. Default: the current model.
     pub model: Option<String>,
-    /// Samples a prompt, 1 ..= 128. Default 1.
+    /// Samples a prompt.
+    #[schema(minimum = 1, maximum = 128, default = 1)]
     pub n: Option<u32>,
+    /// Answer in server-sent events. Default: no.
     pub stream: Option<bool>,
     pub stream_options: Option<StreamOptions>,
-    /// Default: none.
+    /// Texts that end the answer and are left out of it. Default: none.
     pub stop: Option<TextOr<String>>,
-    /// Any 64-bit integer. Default: a fresh one.
+    /// Same seed, same answer. Sample `i` has the seed + `i`. Default: a fresh one.
     pub seed: Option<i64>,
-    /// 0 ..= 2, 0 is greedy. Default 1.
+    /// 0 is greedy.
+    #[schema(minimum = 0, maximum = 2, default = 1)]
     pub temperature: Option<f64>,
-    /// Above 0, at most 1. Default 1.
+    /// Keep the smallest set of tokens whose probability reaches this.
+    #[schema(exclusive_minimum = 0, maximum = 1, default = 1)]
     pub top_p: Option<f64>,
-    /// -2 ..= 2. Default 0.
+    /// Subtracted from the logits of tokens already generated.
+    #[schema(minimum = -2, maximum = 2, default = 0)]
     pub presence_penalty: Option<f64>,
-    /// -2 ..= 2. Default 0.
+    /// Subtracted once for each time a token was generated.
+    #[schema(minimum = -2, maximum = 2, default = 0)]
     pub frequency_penalty: Option<f64>,
     /// Token ids in decimal digits to -100 ..= 100.
     pub logit_bias: Option<BTreeMap<String, f64>>,
     /// `{"type": "text"}` only.
     pub response_format: Option<ResponseFormat>,
 
-    /// 0 and -1 are off. Default 0.
+    /// Keep this many best tokens; 0 and -1 keep all.
+    #[schema(minimum = -1, default = 0)]
     pub top_k: Option<i64>,
-    /// 0 ..= 1. Default 0.
+    /// Keep tokens at least this share of the best one's probability.
+    #[schema(minimum = 0, maximum = 1, default = 0)]
     pub min_p: Option<f64>,
-    /// Above 0, at most 1. Default 1.
+    /// Locally typical sampling: the mass to keep.
+    #[schema(exclusive_minimum = 0, maximum = 1, default = 1)]
     pub typical_p: Option<f64>,
-    /// Above 0. Default 1.
+    /// Divides the logits of tokens seen in prompt or answer; 1 is off.
+    #[schema(exclusive_minimum = 0, default = 1)]
     pub repetition_penalty: Option<f64>,
     /// Go on past the end token. Default: no.
     pub ignore_eos: Option<bool>,
-    /// At most `max_tokens`. Default 0.
+    /// No end before this many tokens; at most `max_tokens`.
+    #[schema(default = 0)]
     pub min_tokens: Option<u32>,
-    /// Default: none besides the checkpoint's.
+    /// Tokens that end the answer. Default: none besides the checkpoint's.
     pub stop_token_ids: Option<Vec<u32>>,
-    /// Default: no.
+    /// Leave the stop text in the answer. Default: no.
     pub include_stop_str_in_output: Option<bool>,
-    /// Default: yes.
+    /// Leave end and control tokens out of the text. Default: yes.
     pub skip_special_tokens: Option<bool>,
     /// Keep this many tokens at the prompt's end; -1: as many as fit. Default: all.
     pub truncate_prompt_tokens: Option<i64>,
@@ -98,66 +144,81 @@ pub(super) struct Options {
 }
 
 /// What a stream holds besides text.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct StreamOptions {
     /// End with a chunk of token counts. Default: no.
     pub include_usage: Option<bool>,
 }
 
 /// Form of the answer.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct ResponseFormat {
+    /// `text`.
     #[serde(rename = "type")]
     pub kind: String,
 }
 
 /// `POST /tokenize`, of a text or of messages.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Tokenize {
+    /// Default: the current model.
     pub model: Option<String>,
+    /// A text, or messages.
     pub prompt: Option<Prompt>,
     /// In place of `prompt`.
     pub messages: Option<Vec<Message>>,
+    /// Given to the template.
+    #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Vec<Value>>,
     /// BOS before a text. Default: the checkpoint's rule.
     pub add_special_tokens: Option<bool>,
     /// Messages end with the header of the assistant's turn. Default: yes.
     pub add_generation_prompt: Option<bool>,
-    /// Default: no.
+    /// With each token's text. Default: no.
     pub return_token_strs: Option<bool>,
 }
 
 /// `POST /detokenize`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Detokenize {
+    /// Default: the current model.
     pub model: Option<String>,
+    /// Required.
+    #[schema(required, value_type = Vec<u32>)]
     pub tokens: Option<Vec<u32>>,
 }
 
 /// An answer or a chunk of one; the two endpoints differ in their choices.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Envelope<'a, C> {
     pub id: &'a str,
+    /// The kind of answer.
     pub object: &'static str,
+    /// Unix time, seconds.
     pub created: u64,
     pub model: &'a str,
     pub choices: Vec<C>,
-    /// Left out, null, or there.
+    /// Of a stream only at its end, where asked.
+    #[schema(value_type = Option<Usage>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
 }
 
 /// Token counts.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Usage {
+    /// Added BOS included.
     prompt_tokens: usize,
+    /// All samples, discarded ones included.
     completion_tokens: usize,
     total_tokens: usize,
     prompt_tokens_details: PromptDetails,
 }
 
-#[derive(Serialize)]
+/// Of the prompt's tokens.
+#[derive(Serialize, ToSchema)]
 struct PromptDetails {
+    /// Answered from the prefix cache.
     cached_tokens: usize,
 }
 

@@ -1,0 +1,13 @@
+//! `GET /docs`: a page that shows the description of the API to people.
+
+use axum::response::Html;
+
+/// The API, to read
+///
+/// A page that shows `openapi.json`. Needs no key, and loads nothing from elsewhere.
+#[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "tinderbox", security(()), responses(
+    (status = 200, description = "The page", body = String, content_type = "text/html"),
+))]
+pub(crate) async fn show() -> Html<&'static str> {
+    Html(include_str!("docs.html"))
+}
