@@ -76,7 +76,9 @@ impl Failure {
                 Error::Invalid { .. } | Error::ContextOverflow { .. } | Error::Template(_) => {
                     StatusCode::BAD_REQUEST
                 }
-                Error::ModelNotFound { .. } => StatusCode::NOT_FOUND,
+                Error::ModelNotFound { .. } | Error::AdapterNotFound { .. } => {
+                    StatusCode::NOT_FOUND
+                }
                 Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Error::NoModel | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -117,7 +119,8 @@ impl<S, F: Into<Failure>> From<F> for Refusal<S> {
 impl<S: Shape> IntoResponse for Refusal<S> {
     fn into_response(self) -> Response {
         let status = S::status(&self.0);
-        if status.is_server_error() {
+        // Some dialects have a status of their own for a fault of ours.
+        if self.0.status().is_server_error() {
             tracing::warn!(%status, error = %self.0, "refused");
         }
         let mut response = (status, Json(S::body(&self.0))).into_response();

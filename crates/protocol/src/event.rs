@@ -1,5 +1,7 @@
 //! What comes back while a sequence is generated.
 
+use std::time::Duration;
+
 /// One step of an answer. A stream is `Started`, any number of `Token`, then `Finished`; or it
 /// ends early with an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,8 @@ pub struct Started {
     pub cached_tokens: usize,
     /// The prompt's beginning was cut to fit the context.
     pub truncated: bool,
+    /// Time between being taken in and the first step on the prompt.
+    pub queued: Duration,
     /// One entry a prompt token where `prompt_logprobs` was asked, else empty. A BOS the server
     /// added conditions the model but has no entry. The first token of the sequence has no logprob.
     pub prompt: Vec<TokenLogprob>,

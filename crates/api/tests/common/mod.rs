@@ -177,6 +177,7 @@ impl Fake {
             prompt_tokens: ids.len(),
             cached_tokens: 1,
             truncated: false,
+            queued: Duration::from_millis(250),
             prompt,
         }))];
         // A different seed makes a less likely answer.
@@ -200,7 +201,7 @@ impl Fake {
             };
             text += &piece;
             let stop = request.stop.strings.iter().find(|s| text.ends_with(*s));
-            if stop.is_some() {
+            if stop.is_some() && !request.stop.include_in_text {
                 piece.clear();
             }
             events.push(Ok(Event::Token(Token {
@@ -262,6 +263,7 @@ impl Inference for Fake {
             context_length: CONTEXT,
             vocab_size: VOCAB,
             device: "script".into(),
+            dtype: "F32".into(),
         };
         match *self.unloaded.lock().unwrap() {
             true => vec![],
@@ -305,6 +307,7 @@ impl Inference for Fake {
             model: "tiny".into(),
             running: self.alive.load(Ordering::SeqCst),
             waiting: 2,
+            capacity: 100,
             used_blocks: 3,
             blocks: 10,
             memory: BTreeMap::from([("kv_cache", 4096), ("weights", 65536)]),
@@ -369,12 +372,16 @@ impl Inference for Fake {
 }
 
 pub fn app(fake: &Arc<Fake>) -> Router {
-    router(Context {
+    router(context(fake))
+}
+
+pub fn context(fake: &Arc<Fake>) -> Context {
+    Context {
         inference: fake.clone(),
         place: Arc::new(Nowhere),
         keys: Arc::default(),
         body_limit: DEFAULT_BODY_LIMIT,
-    })
+    }
 }
 
 /// A place where time stands still.

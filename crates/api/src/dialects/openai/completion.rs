@@ -1,16 +1,17 @@
 //! `POST /v1/completions`.
 
 use serde::Serialize;
-use tinderbox_protocol::{self as protocol, Error, Event};
+use tinderbox_protocol::{self as protocol, Error, Event, TokenLogprob};
 
 use super::form::{Form, Plan, Stream, finish_reason};
-use super::logprobs::{Legacy, Names, Offset};
+use super::logprobs::{Legacy, Names};
 use super::prompt::Prompt;
 use super::wire::{Completion, Options};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::Answer;
 use crate::batch::{Batch, invalid};
+use crate::tokens::Offset;
 
 /// Most tokens where nothing is said, as with OpenAI.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -113,6 +114,11 @@ fn text_of(context: &Context, model: &str, prompt: &protocol::Prompt) -> Result<
     })
 }
 
+/// Where an echoed text begins.
+fn before(echo: &str, tokens: &[TokenLogprob]) -> Offset {
+    Offset::before(echo, tokens.first().map(|token| &*token.bytes))
+}
+
 /// Choices that hold text.
 pub(super) struct Texts {
     /// Each prompt's text, where it is to be echoed.
@@ -150,7 +156,7 @@ impl Form for Texts {
     fn choice(&self, index: usize, answer: Answer) -> Text {
         let echo = self.echo(index).unwrap_or_default();
         let logprobs = self.logprobs.then(|| {
-            let mut offset = Offset::before(echo, &answer.started.prompt);
+            let mut offset = before(echo, &answer.started.prompt);
             let tokens = answer.started.prompt.iter().chain(&answer.logprobs);
             Legacy::of(tokens, self.names, &mut offset)
         });
@@ -168,7 +174,7 @@ impl Form for Texts {
                 let Some(echo) = self.echo(index).map(str::to_owned) else {
                     return Vec::new();
                 };
-                self.offsets[index] = Offset::before(&echo, &started.prompt);
+                self.offsets[index] = before(&echo, &started.prompt);
                 (echo, started.prompt, None)
             }
             Event::Token(token) => (token.text, token.logprob.into_iter().collect(), None),

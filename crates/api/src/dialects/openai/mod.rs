@@ -27,14 +27,22 @@ use form::Reply;
 
 /// Where the dialect is served.
 pub(crate) fn routes() -> Routes {
-    vec![
-        ("/v1/chat/completions", post(chat_completions)),
-        ("/v1/completions", post(completions)),
+    let mut routes = generation();
+    routes.extend([
         ("/v1/models", get(list_models)),
         ("/v1/models/{*id}", get(show_model)),
         ("/tokenize", post(tokenize)),
         ("/detokenize", post(detokenize)),
         ("/tokenizer_info", get(tokenizer_info)),
+    ]);
+    routes
+}
+
+/// Where text is generated; LoRAX has these too.
+pub(crate) fn generation() -> Routes {
+    vec![
+        ("/v1/chat/completions", post(chat_completions)),
+        ("/v1/completions", post(completions)),
     ]
 }
 

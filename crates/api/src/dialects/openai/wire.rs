@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::messages::Message;
-use super::prompt::{Prompt, TextOr};
+use super::prompt::Prompt;
+use crate::text_or::TextOr;
 use crate::usage;
 
 /// `POST /v1/completions`: what is not among the [`Options`].
@@ -45,6 +46,8 @@ pub(super) struct ChatCompletion {
     pub tools: Option<Vec<Value>>,
     /// `none` or `auto`.
     pub tool_choice: Option<Value>,
+    /// A variable of some templates. LoRAX's field.
+    pub guideline: Option<String>,
 }
 
 /// What both endpoints take. The second half is vLLM's.
@@ -83,6 +86,8 @@ pub(super) struct Options {
     pub repetition_penalty: Option<f64>,
     /// Go on past the end token. Default: no.
     pub ignore_eos: Option<bool>,
+    /// LoRAX's name for the same.
+    pub ignore_eos_token: Option<bool>,
     /// At most `max_tokens`. Default 0.
     pub min_tokens: Option<u32>,
     /// Default: none besides the checkpoint's.
