@@ -69,9 +69,12 @@ impl Dialect {
         let forced = Dialect::ALL.into_iter().find(|d| d.name() == first);
         forced.or_else(|| match (first, segments.next().unwrap_or_default()) {
             ("v1", "engines" | "credits") => Some(Dialect::TextSynth),
-            ("generate_stream" | "info" | "invocations" | "ping" | "startup", "") => {
-                Some(Dialect::Lorax)
-            }
+            (
+                "generate_stream" | "info" | "invocations" | "ping" | "startup" | "embed"
+                | "classify" | "classify_batch",
+                "",
+            )
+            | (_, "deployments") => Some(Dialect::Lorax),
             ("generate", "batch")
             | ("chat" | "models" | "system" | "resources" | "network" | "startup-status", _) => {
                 Some(Dialect::LocalLab)
