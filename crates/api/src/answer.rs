@@ -2,7 +2,9 @@
 
 use futures::StreamExt;
 use futures::future::try_join_all;
-use tinderbox_protocol::{Error, Event, EventStream, Finish, FinishReason, Started, TokenLogprob};
+use tinderbox_protocol::{
+    Error, Event, EventStream, Finish, FinishReason, Started, Token, TokenLogprob,
+};
 
 /// One sequence from its first event to its last.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub(crate) struct Answer {
     pub started: Started,
     /// The generated text.
     pub text: String,
+    /// The generated tokens, without logprobs; their texts together are the text.
+    pub tokens: Vec<Token>,
     /// One entry a generated token, where logprobs were asked.
     pub logprobs: Vec<TokenLogprob>,
     /// How it ended.
@@ -40,19 +44,25 @@ pub(crate) async fn collect(streams: Vec<EventStream>) -> Result<Vec<Answer>, Er
 async fn read(mut events: EventStream) -> Result<Answer, Error> {
     let mut started = Started::default();
     let mut text = String::new();
+    let mut tokens: Vec<Token> = Vec::new();
     let mut logprobs = Vec::new();
     while let Some(event) = events.next().await {
         match event? {
             Event::Started(event) => started = event,
-            Event::Token(token) => {
+            Event::Token(mut token) => {
                 text.push_str(&token.text);
-                logprobs.extend(token.logprob);
+                logprobs.extend(token.logprob.take());
+                tokens.push(token);
             }
             Event::Finished(finish) => {
                 text.push_str(&finish.text);
+                if let Some(last) = tokens.last_mut() {
+                    last.text.push_str(&finish.text);
+                }
                 return Ok(Answer {
                     started,
                     text,
+                    tokens,
                     logprobs,
                     finish,
                 });
@@ -79,8 +89,13 @@ pub(crate) fn best(answers: Vec<Answer>, samples: usize, keep: usize) -> Vec<Ans
     let mut answers = answers.into_iter();
     while answers.len() > 0 {
         let mut group: Vec<Answer> = answers.by_ref().take(samples).collect();
-        group.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));
+        rank(&mut group);
         kept.extend(group.into_iter().take(keep));
     }
     kept
+}
+
+/// Sorts answers to one prompt: the best mean log-probability first.
+pub(crate) fn rank(answers: &mut [Answer]) {
+    answers.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));
 }

@@ -41,6 +41,14 @@ pub(crate) enum Failure {
         /// Method used.
         method: String,
     },
+    /// The body has the keys of two dialects.
+    #[error("`{first}` and `{second}` belong to different dialects; send one of them")]
+    Undecided {
+        /// A key that is there.
+        first: &'static str,
+        /// Another.
+        second: &'static str,
+    },
     /// No key, or a wrong one.
     #[error("Missing or wrong API key: send it as `Authorization: Bearer KEY`.")]
     Unauthorized,
@@ -76,13 +84,15 @@ impl Failure {
                 Error::Invalid { .. } | Error::ContextOverflow { .. } | Error::Template(_) => {
                     StatusCode::BAD_REQUEST
                 }
-                Error::ModelNotFound { .. } => StatusCode::NOT_FOUND,
+                Error::ModelNotFound { .. } | Error::AdapterNotFound { .. } => {
+                    StatusCode::NOT_FOUND
+                }
                 Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Error::NoModel | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Failure::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::Unread(_) => StatusCode::BAD_REQUEST,
+            Failure::Unread(_) | Failure::Undecided { .. } => StatusCode::BAD_REQUEST,
             Failure::NoRoute { .. } => StatusCode::NOT_FOUND,
             Failure::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Failure::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -117,7 +127,8 @@ impl<S, F: Into<Failure>> From<F> for Refusal<S> {
 impl<S: Shape> IntoResponse for Refusal<S> {
     fn into_response(self) -> Response {
         let status = S::status(&self.0);
-        if status.is_server_error() {
+        // Some dialects have a status of their own for a fault of ours.
+        if self.0.status().is_server_error() {
             tracing::warn!(%status, error = %self.0, "refused");
         }
         let mut response = (status, Json(S::body(&self.0))).into_response();

@@ -24,6 +24,9 @@ mod ranges;
 mod request_id;
 mod sse;
 mod stream;
+mod text_or;
+mod tokens;
+mod truncate;
 mod usage;
 
 use std::sync::Arc;

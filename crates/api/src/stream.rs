@@ -36,7 +36,7 @@ pub(crate) fn body(streams: Vec<EventStream>, encoder: impl Encoder) -> Body {
                 }
                 None => {
                     encoder.end(&mut chunk);
-                    return Some((chunk, None));
+                    return (!chunk.is_empty()).then_some((chunk, None));
                 }
             }
             if !chunk.is_empty() {

@@ -22,6 +22,12 @@ pub enum Error {
         /// The names served, comma separated.
         known: String,
     },
+    /// No such adapter here.
+    #[error("The adapter `{adapter}` does not exist")]
+    AdapterNotFound {
+        /// The name asked for.
+        adapter: String,
+    },
     /// A model was meant that is not there, because none is loaded.
     #[error("No model is currently loaded. Load one first.")]
     NoModel,

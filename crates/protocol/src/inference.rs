@@ -81,6 +81,8 @@ pub struct ModelCard {
     pub vocab_size: usize,
     /// Where it runs, as in `cpu (AVX-512 VNNI, 2 threads)`.
     pub device: String,
+    /// Type of most of its weights, as in `Q4_1` or `BF16`; empty where not known.
+    pub dtype: String,
 }
 
 /// A model that can be loaded.
@@ -112,6 +114,8 @@ pub struct Stats {
     pub running: usize,
     /// Sequences taken in and not running.
     pub waiting: usize,
+    /// Most sequences taken in at once, running and waiting; one more is refused.
+    pub capacity: usize,
     /// KV blocks in use.
     pub used_blocks: usize,
     /// KV blocks there are.

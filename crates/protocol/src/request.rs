@@ -59,6 +59,8 @@ pub struct Chat {
     pub tools: Vec<serde_json::Value>,
     /// End with the header of the assistant's turn.
     pub add_generation_prompt: bool,
+    /// More variables for the template, by name; one of the template's own names is left out.
+    pub variables: BTreeMap<String, serde_json::Value>,
 }
 
 /// One turn, in the fields chat templates read.

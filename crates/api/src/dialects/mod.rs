@@ -36,7 +36,7 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    const ALL: [Dialect; 5] = [
+    pub const ALL: [Dialect; 5] = [
         Dialect::OpenAi,
         Dialect::Lorax,
         Dialect::TextSynth,
@@ -98,9 +98,12 @@ impl Dialect {
         let first = segments.next().unwrap_or_default();
         forced.or_else(|| match (first, segments.next().unwrap_or_default()) {
             ("v1", "engines" | "credits") => Some(Dialect::TextSynth),
-            ("generate_stream" | "info" | "invocations" | "ping" | "startup", "") => {
-                Some(Dialect::Lorax)
-            }
+            (
+                "generate_stream" | "info" | "invocations" | "ping" | "startup" | "embed"
+                | "classify" | "classify_batch",
+                "",
+            )
+            | (_, "deployments") => Some(Dialect::Lorax),
             ("generate", "batch")
             | ("chat" | "models" | "system" | "resources" | "network" | "startup-status", _) => {
                 Some(Dialect::LocalLab)
@@ -146,12 +149,18 @@ pub(crate) fn routes() -> BTreeMap<String, MethodRouter<Context>> {
     all
 }
 
-/// What describes the dialects, a line each.
-pub(crate) fn documents() -> Vec<(Dialect, OpenApi)> {
-    vec![
+/// What each dialect says of itself; what LoRAX has of OpenAI only where it is `forced`.
+pub(crate) fn documents(forced: Option<Dialect>) -> Vec<(Dialect, OpenApi)> {
+    let mut documents = vec![
         (Dialect::OpenAi, openai::Document::openapi()),
+        (Dialect::Lorax, lorax::Document::openapi()),
         (Dialect::LocalLab, locallab::Document::openapi()),
-    ]
+    ];
+    if let Some(forced) = forced {
+        documents.push((Dialect::Lorax, openai::Generation::openapi()));
+        documents.retain(|(dialect, _)| *dialect == forced);
+    }
+    documents
 }
 
 /// A failure in the shape of the path's dialect, in everybody's where none is sure.

@@ -28,7 +28,10 @@ impl Shape for Union {
 
     fn status(failure: &Failure) -> StatusCode {
         match failure {
-            Failure::Ask(Error::Invalid { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
+            // No JSON at all, or a field that is missing or wrong.
+            Failure::Ask(Error::Invalid { field, .. }) if field != "body" => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             other => other.status(),
         }
     }

@@ -213,7 +213,7 @@ impl Fake {
             };
             text += &piece;
             let stop = request.stop.strings.iter().find(|s| text.ends_with(*s));
-            if stop.is_some() {
+            if stop.is_some() && !request.stop.include_in_text {
                 piece.clear();
             }
             events.push(Ok(Event::Token(Token {
@@ -275,6 +275,7 @@ impl Inference for Fake {
             context_length: CONTEXT,
             vocab_size: VOCAB,
             device: "script".into(),
+            dtype: "F32".into(),
         };
         match *self.unloaded.lock().unwrap() {
             true => vec![],
@@ -318,6 +319,7 @@ impl Inference for Fake {
             model: "tiny".into(),
             running: self.alive.load(Ordering::SeqCst),
             waiting: 2,
+            capacity: 100,
             used_blocks: 3,
             blocks: 10,
             memory: BTreeMap::from([("kv_cache", 4096), ("weights", 65536)]),

@@ -118,8 +118,8 @@ pub(super) fn chat(messages: Vec<Message>, instructions: Option<String>) -> Resu
 fn conversation(messages: Vec<protocol::Message>) -> Prompt {
     Prompt::Chat(protocol::Chat {
         messages,
-        tools: Vec::new(),
         add_generation_prompt: true,
+        ..protocol::Chat::default()
     })
 }
 

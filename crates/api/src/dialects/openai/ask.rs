@@ -1,11 +1,12 @@
 //! From options to the part of a request that both endpoints share.
 
-use tinderbox_protocol::{Encoded, Error, Prompt, Request};
+use tinderbox_protocol::{Error, Prompt, Request};
 
 use super::sampling;
 use super::wire::Options;
 use crate::Context;
 use crate::batch::invalid;
+use crate::truncate;
 
 /// The request without its prompt and logprobs.
 ///
@@ -58,13 +59,5 @@ pub(super) fn truncated(
             }
         },
     };
-    if let Prompt::Tokens(mut tokens) = prompt {
-        tokens.drain(..tokens.len().saturating_sub(keep));
-        return Ok(Prompt::Tokens(tokens));
-    }
-    let Encoded { tokens, .. } = context.inference.encode(&request.model, &prompt)?;
-    Ok(match tokens.len() > keep {
-        true => Prompt::Tokens(tokens[tokens.len() - keep..].to_vec()),
-        false => prompt,
-    })
+    truncate::prompt(context, &request.model, prompt, keep)
 }

@@ -34,7 +34,10 @@ pub(super) fn plan(context: &Context, ask: Ask<ChatCompletion>) -> Result<Plan<M
     let list = wire.messages;
     let list = list.ok_or_else(|| invalid("messages", "is required"))?;
     let tools = tools(wire.tools.unwrap_or_default(), wire.tool_choice)?;
-    let prompt = Prompt::Chat(messages::chat(list, tools)?);
+    let mut chat = messages::chat(list, tools)?;
+    let guideline = wire.guideline.map(|text| ("guideline".into(), text.into()));
+    chat.variables.extend(guideline);
+    let prompt = Prompt::Chat(chat);
     let prompt = ask::truncated(context, &common, prompt, options.truncate_prompt_tokens)?;
     let form = Messages {
         names: Names::of(&options),

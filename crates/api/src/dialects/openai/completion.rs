@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tinderbox_protocol::{self as protocol, Error, Event};
+use tinderbox_protocol::{self as protocol, Error, Event, TokenLogprob};
 use utoipa::ToSchema;
 
 use super::form::{Form, Plan, Stream};
-use super::logprobs::{Legacy, Names, Offset};
+use super::logprobs::{Legacy, Names};
 use super::prompt::Prompt;
 use super::wire::{Ask, Completion};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
+use crate::tokens::Offset;
 
 /// Most tokens where nothing is said, as with OpenAI.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -113,6 +114,11 @@ fn text_of(context: &Context, model: &str, prompt: &protocol::Prompt) -> Result<
     })
 }
 
+/// Where an echoed text begins.
+fn before(echo: &str, tokens: &[TokenLogprob]) -> Offset {
+    Offset::before(echo, tokens.first().map(|token| &*token.bytes))
+}
+
 /// Choices that hold text.
 pub(super) struct Texts {
     /// Each prompt's text, where it is to be echoed.
@@ -154,7 +160,7 @@ impl Form for Texts {
     fn choice(&self, index: usize, answer: Answer) -> Text {
         let echo = self.echo(index).unwrap_or_default();
         let logprobs = self.logprobs.then(|| {
-            let mut offset = Offset::before(echo, &answer.started.prompt);
+            let mut offset = before(echo, &answer.started.prompt);
             let tokens = answer.started.prompt.iter().chain(&answer.logprobs);
             Legacy::of(tokens, self.names, &mut offset)
         });
@@ -172,7 +178,7 @@ impl Form for Texts {
                 let Some(echo) = self.echo(index).map(str::to_owned) else {
                     return Vec::new();
                 };
-                let offset = Offset::before(&echo, &started.prompt);
+                let offset = before(&echo, &started.prompt);
                 self.offsets.insert(index, offset);
                 (echo, started.prompt, None)
             }

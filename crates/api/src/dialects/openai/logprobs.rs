@@ -7,9 +7,7 @@ use tinderbox_protocol::TokenLogprob;
 use utoipa::ToSchema;
 
 use super::wire::Options;
-
-/// What stands for -∞, which JSON cannot say.
-const FLOOR: f32 = -9999.0;
+use crate::tokens::{FLOOR, Offset, finite};
 
 /// How tokens are named.
 #[derive(Clone, Copy)]
@@ -49,39 +47,6 @@ impl Names {
     }
 }
 
-/// Characters before the next token.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Offset {
-    characters: usize,
-    /// The first token begins with a space the text does not have.
-    extra_space: bool,
-}
-
-impl Offset {
-    /// The offset before `tokens`, which are those of `text`. A SentencePiece tokenizer puts a
-    /// space before its text.
-    pub fn before(text: &str, tokens: &[TokenLogprob]) -> Offset {
-        let first = tokens.first().and_then(|token| token.bytes.first());
-        Offset {
-            characters: 0,
-            extra_space: first == Some(&b' ') && !text.starts_with(' '),
-        }
-    }
-
-    /// Where the token with these bytes begins. A token that goes on with a character begins where
-    /// the character does.
-    fn step(&mut self, bytes: &[u8]) -> usize {
-        let continues = |byte: &&u8| **byte & 0xC0 == 0x80;
-        let goes_on = bytes.first().is_some_and(|byte| continues(&byte));
-        let begin = self.characters.saturating_sub(usize::from(goes_on));
-        self.characters += bytes.iter().filter(|byte| !continues(byte)).count();
-        if std::mem::take(&mut self.extra_space) {
-            self.characters -= 1;
-        }
-        begin
-    }
-}
-
 /// The completions endpoint's shape: parallel arrays.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = CompletionLogprobs)]
@@ -105,8 +70,7 @@ impl Legacy {
     ) -> Legacy {
         let mut arrays = Legacy::default();
         for token in tokens {
-            let begin = offset.step(&token.bytes);
-            arrays.text_offset.push(begin);
+            arrays.text_offset.push(offset.step(&token.bytes).start);
             arrays.token_logprobs.push(token.logprob.map(finite));
             arrays.tokens.push(names.distinct(token.id, &token.bytes));
             arrays.top_logprobs.push(Best::of(token, names));
@@ -190,10 +154,6 @@ impl Content {
     }
 }
 
-fn finite(logprob: f32) -> f32 {
-    logprob.max(FLOOR)
-}
-
 #[cfg(test)]
 mod tests {
     use tinderbox_protocol::Logprob;
@@ -224,22 +184,6 @@ mod tests {
     fn the_chosen_token_is_among_the_best_even_with_no_alternatives() {
         let best = Best::of(&token(b"x", -3.0, &[]), Names::Text).unwrap();
         assert_eq!(best, Best(vec![("x".into(), -3.0)]));
-    }
-
-    #[test]
-    fn offsets_count_characters_and_parts_of_one_share_its_place() {
-        let crab = "🦀".as_bytes();
-        let mut offset = Offset::default();
-        let parts: [&[u8]; 5] = ["é".as_bytes(), &crab[..2], &crab[2..], b" ok", b"!"];
-        let begins = parts.map(|bytes| offset.step(bytes));
-        assert_eq!(begins, [0, 1, 1, 2, 5]);
-    }
-
-    #[test]
-    fn a_space_the_tokenizer_added_takes_no_place() {
-        let tokens = [token(b" The", -1.0, &[]), token(b" cat", -1.0, &[])];
-        let mut offset = Offset::before("The cat", &tokens);
-        assert_eq!(tokens.map(|t| offset.step(&t.bytes)), [0, 3]);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Messages to what chat templates read.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use tinderbox_protocol::{self as protocol, Chat, Error, ToolCall};
 use utoipa::ToSchema;
 
-use super::prompt::TextOr;
 use crate::batch::invalid;
+use crate::text_or::TextOr;
 
 /// One message.
 #[derive(Deserialize, ToSchema)]
@@ -55,6 +57,7 @@ pub(super) fn chat(messages: Vec<Message>, tools: Vec<Value>) -> Result<Chat, Er
         messages: turns.collect::<Result<_, _>>()?,
         tools,
         add_generation_prompt: true,
+        variables: BTreeMap::new(),
     })
 }
 

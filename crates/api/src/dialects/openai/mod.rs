@@ -17,6 +17,7 @@ mod wire;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::batch::invalid;
@@ -28,14 +29,22 @@ use wire::{Ask, ChatCompletion, Completion, Detokenize, Envelope, Tokenize};
 
 /// Where the dialect is served.
 pub(crate) fn routes() -> Routes {
+    let mut routes = generation();
+    routes.extend([
+        ("/v1/models", get(list_models)),
+        ("/v1/models/{*id}", get(show_model)),
+        ("/tokenize", post(tokenize_here)),
+        ("/detokenize", post(detokenize)),
+        ("/tokenizer_info", get(tokenizer_info)),
+    ]);
+    routes
+}
+
+/// Where text is generated; LoRAX has these too.
+pub(crate) fn generation() -> Routes {
     vec![
         ("/v1/chat/completions", post(chat_completions)),
         ("/v1/completions", post(completions)),
-        ("/v1/models", get(list_models)),
-        ("/v1/models/{*id}", get(show_model)),
-        ("/tokenize", post(tokenize)),
-        ("/detokenize", post(detokenize)),
-        ("/tokenizer_info", get(tokenizer_info)),
     ]
 }
 
@@ -102,17 +111,19 @@ async fn show_model(
     Ok(Json(models::show(&context, &id)?))
 }
 
+/// `POST /tokenize` for a body that is vLLM's or llama.cpp's.
+pub(crate) fn tokenize(context: &Context, body: &[u8]) -> Response {
+    let tokens = parse(body).and_then(|wire| tokenizer::tokenize(context, wire));
+    tokens.map(Json).map_err(Refusal::from).into_response()
+}
+
 /// Text or messages to token ids
 #[utoipa::path(post, path = "/tokenize", tag = "openai", request_body = Tokenize, responses(
     (status = 200, description = "The ids", body = tokenizer::Tokens),
     (status = "default", description = "Why there are none", body = ErrorBody),
 ))]
-async fn tokenize(
-    State(context): State<Context>,
-    body: Payload,
-) -> Result<Json<tokenizer::Tokens>, Refusal> {
-    let ask = parse(&body.bytes()?)?;
-    Ok(Json(tokenizer::tokenize(&context, ask)?))
+async fn tokenize_here(State(context): State<Context>, body: Payload) -> Reply {
+    Ok(tokenize(&context, &body.bytes()?))
 }
 
 /// Token ids to text
@@ -144,8 +155,13 @@ async fn tokenizer_info(State(context): State<Context>) -> Result<Json<tokenizer
     completions,
     list_models,
     show_model,
-    tokenize,
+    tokenize_here,
     detokenize,
     tokenizer_info
 ))]
 pub(crate) struct Document;
+
+/// Of it, what LoRAX has too.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(chat_completions, completions))]
+pub(crate) struct Generation;

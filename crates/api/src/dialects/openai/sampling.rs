@@ -63,7 +63,10 @@ pub(super) fn stop(options: &mut Options, max_tokens: Option<u32>) -> Result<Sto
     Ok(Stop {
         strings: options.stop.take().map(Vec::from).unwrap_or_default(),
         tokens: options.stop_token_ids.take().unwrap_or_default(),
-        ignore_eos: options.ignore_eos.unwrap_or(false),
+        ignore_eos: options
+            .ignore_eos
+            .or(options.ignore_eos_token)
+            .unwrap_or(false),
         min_tokens: min_tokens as usize,
         include_in_text: options.include_stop_str_in_output.unwrap_or(false),
         show_special_tokens: !options.skip_special_tokens.unwrap_or(true),

@@ -28,6 +28,8 @@ pub(super) struct Tokens {
 #[schema(as = TokensText)]
 pub(super) struct Text {
     prompt: String,
+    /// The same under llama.cpp's name.
+    content: String,
 }
 
 /// Answer of `GET /tokenizer_info`.
@@ -94,7 +96,8 @@ pub(super) fn detokenize(context: &Context, wire: Detokenize) -> Result<Text, Er
     let tokens = tokens.ok_or_else(|| invalid("tokens", "is required"))?;
     let model = wire.model.unwrap_or_default();
     let prompt = context.inference.decode(&model, &tokens)?;
-    Ok(Text { prompt })
+    let content = prompt.clone();
+    Ok(Text { prompt, content })
 }
 
 /// # Errors

@@ -10,8 +10,9 @@ use tinderbox_protocol::Error;
 use utoipa::ToSchema;
 
 use super::messages::Message;
-use super::prompt::{Prompt, TextOr};
+use super::prompt::Prompt;
 use crate::payload::parse;
+use crate::text_or::TextOr;
 use crate::usage;
 
 /// An endpoint's own fields, and those that both endpoints have.
@@ -80,6 +81,8 @@ pub(super) struct ChatCompletion {
     /// `none` or `auto`. Default: `auto`.
     #[schema(value_type = Option<String>)]
     pub tool_choice: Option<Value>,
+    /// A variable of some templates. LoRAX's field.
+    pub guideline: Option<String>,
 }
 
 /// What both endpoints take. The second half is vLLM's.
@@ -128,6 +131,8 @@ pub(super) struct Options {
     pub repetition_penalty: Option<f64>,
     /// Go on past the end token. Default: no.
     pub ignore_eos: Option<bool>,
+    /// LoRAX's name for the same.
+    pub ignore_eos_token: Option<bool>,
     /// No end before this many tokens; at most `max_tokens`.
     #[schema(default = 0)]
     pub min_tokens: Option<u32>,
@@ -163,7 +168,8 @@ pub(super) struct ResponseFormat {
 pub(super) struct Tokenize {
     /// Default: the current model.
     pub model: Option<String>,
-    /// A text, or messages.
+    /// A text, or messages. llama.cpp's name is `content`.
+    #[serde(alias = "content")]
     pub prompt: Option<Prompt>,
     /// In place of `prompt`.
     pub messages: Option<Vec<Message>>,
