@@ -56,7 +56,13 @@ impl<R: Runner> Engine<R> {
         let scheduler = Scheduler::new(&options.limits, blocks, runner.max_rows(), vocab);
         let capacity = scheduler.max_sequences() + options.limits.max_queue.max(1);
 
-        let shared = Arc::new(Shared::new(context, vocab, capacity, options.entropy));
+        let shared = Arc::new(Shared::new(
+            context,
+            vocab,
+            capacity,
+            options.entropy,
+            options.clock.clone(),
+        ));
         // `Shared` bounds how many sequences there are, so the channel needs no bound.
         let (sender, submissions) = async_channel::unbounded();
         let handle = Handle::new(shared.clone(), vocabulary.clone(), sender);
@@ -118,6 +124,9 @@ impl<R: Runner> Engine<R> {
 
     async fn step(&mut self, plan: Plan) -> Result<(), RunnerError> {
         let start = (self.clock)();
+        for part in &plan.parts {
+            self.scheduler.running[part.sequence].begin(start);
+        }
         let output = self.runner.forward(&plan.step, plan.want).await;
         let before = self.stats;
         match output.and_then(|output| self.check(&plan, output)) {

@@ -69,6 +69,11 @@ impl Handle {
         self.shared.vocab
     }
 
+    /// Most sequences taken in at once, running and waiting.
+    pub fn capacity(&self) -> usize {
+        self.shared.capacity
+    }
+
     /// How the engine is doing.
     pub fn stats(&self) -> Stats {
         self.shared.stats()

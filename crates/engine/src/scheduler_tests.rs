@@ -45,7 +45,13 @@ fn case(max_sequences: usize, prefill_rows: usize, max_rows: usize, blocks: usiz
     };
     Case {
         scheduler: Scheduler::new(&limits, Blocks::new(blocks, BLOCK), max_rows, VOCAB),
-        shared: Arc::new(Shared::new(blocks * BLOCK, VOCAB, 1000, 0)),
+        shared: Arc::new(Shared::new(
+            blocks * BLOCK,
+            VOCAB,
+            1000,
+            0,
+            Arc::new(|| std::time::Duration::ZERO),
+        )),
         readers: Vec::new(),
     }
 }

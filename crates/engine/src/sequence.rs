@@ -1,6 +1,7 @@
 //! One sequence: its tokens, where it stands, and the events it sends.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_channel::Sender;
 use tinderbox_protocol::{
@@ -49,8 +50,10 @@ pub(crate) struct Sequence {
     text: TextStream,
     /// Kept until the prompt has been read.
     started: Option<Started>,
+    /// The first step has begun.
+    begun: bool,
     events: Sender<Result<Event, Error>>,
-    _place: Place,
+    place: Place,
 }
 
 /// A step's answer to one sequence.
@@ -127,10 +130,19 @@ impl Sequence {
             seed,
             text: TextStream::new(stop.strings, stop.include_in_text)?,
             started: Some(started),
+            begun: false,
             events,
             tokens,
-            _place: place,
+            place,
         })
+    }
+
+    /// A step on it begins; the first ends its time in the queue.
+    pub fn begin(&mut self, now: Duration) {
+        if let Some(started) = self.started.as_mut().filter(|_| !self.begun) {
+            started.queued = now.saturating_sub(self.place.taken);
+        }
+        self.begun = true;
     }
 
     /// Tokens that must be computed before the next one can be chosen.

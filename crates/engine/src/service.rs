@@ -135,6 +135,7 @@ impl Inference for Service {
             model: self.card.id.clone(),
             running: stats.running,
             waiting: stats.waiting,
+            capacity: self.handle.capacity(),
             used_blocks: stats.blocks - stats.free_blocks,
             blocks: stats.blocks,
             memory: self.memory.clone(),

@@ -8,6 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tinderbox_protocol::Error;
 
+use crate::engine::Clock;
+
 /// How the engine is doing, as of its last step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
@@ -43,17 +45,24 @@ pub(crate) struct Shared {
     /// Number of token ids.
     pub vocab: usize,
     /// Most sequences in the house.
-    capacity: usize,
+    pub capacity: usize,
     /// Sequences in the house, waiting or running.
     present: AtomicUsize,
     stats: Mutex<Stats>,
     seeds: Mutex<ChaCha8Rng>,
+    clock: Clock,
     aborted: AtomicBool,
     failure: OnceLock<String>,
 }
 
 impl Shared {
-    pub fn new(context: usize, vocab: usize, capacity: usize, entropy: u64) -> Shared {
+    pub fn new(
+        context: usize,
+        vocab: usize,
+        capacity: usize,
+        entropy: u64,
+        clock: Clock,
+    ) -> Shared {
         Shared {
             context,
             vocab,
@@ -61,6 +70,7 @@ impl Shared {
             present: AtomicUsize::new(0),
             stats: Mutex::default(),
             seeds: Mutex::new(ChaCha8Rng::seed_from_u64(entropy)),
+            clock,
             aborted: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
@@ -76,7 +86,10 @@ impl Shared {
             .present
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
         {
-            Ok(_) => Ok(Place(self.clone())),
+            Ok(_) => Ok(Place {
+                taken: (self.clock)(),
+                shared: self.clone(),
+            }),
             Err(present) => {
                 let stats = self.stats();
                 let soonest = Duration::from_secs(1);
@@ -127,10 +140,14 @@ impl Shared {
 }
 
 /// A sequence's place in the house, given back when it is dropped.
-pub(crate) struct Place(Arc<Shared>);
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    /// The engine's time when it was taken.
+    pub taken: Duration,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.present.fetch_sub(1, Ordering::AcqRel);
+        self.shared.present.fetch_sub(1, Ordering::AcqRel);
     }
 }

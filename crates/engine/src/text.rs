@@ -65,7 +65,8 @@ impl TextStream {
                     stop: Some(stop),
                 };
             }
-            held = stops.held(*state);
+            // What stays in the text anyway need not wait.
+            held = if self.include { 0 } else { stops.held(*state) };
         }
         self.pending.extend_from_slice(bytes);
         Piece {

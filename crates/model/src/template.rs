@@ -87,6 +87,7 @@ impl ChatTemplate {
             add_generation_prompt => chat.add_generation_prompt,
             bos_token => bos.unwrap_or_default(),
             eos_token => eos.unwrap_or_default(),
+            ..Value::from(Serde(&chat.variables))
         };
         template.render(values).map_err(template_error)
     }
@@ -159,6 +160,7 @@ mod tests {
             messages: vec![message],
             tools: Vec::new(),
             add_generation_prompt: true,
+            ..Chat::default()
         }
     }
 

@@ -205,12 +205,12 @@ impl Models {
         }
     }
 
-    /// A lease of a model, which is loaded where requests may do that.
+    /// A lease of a model, which is loaded where it is not.
     async fn lease_or_load(&self, model: &str) -> Result<(Service, Arc<()>), Error> {
         if let Some(lease) = self.lease(model) {
             return Ok(lease);
         }
-        if self.0.settings.models.is_some() && self.candidate(model).is_some() {
+        if self.candidate(model).is_some() {
             self.bring(model).await?;
         }
         self.lease(model).ok_or_else(|| self.absent(model))

@@ -198,6 +198,7 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         checkpoint,
         selected,
     } = loaded;
+    let dtype = main_format(&checkpoint);
     let tokenizer = Arc::new(checkpoint.tokenizer);
     let start = Instant::now();
     let options = Options {
@@ -223,6 +224,7 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         context_length: handle.context(),
         vocab_size: tokenizer.vocab_size(),
         device: selected.description.clone(),
+        dtype,
     };
     let aliases = Vec::new();
     let service = Service::new(
@@ -241,6 +243,17 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
             bytes,
         },
     )
+}
+
+/// The format that most tensors of more than one row have.
+fn main_format(checkpoint: &Checkpoint) -> String {
+    let mut counts = BTreeMap::<String, usize>::new();
+    let infos = checkpoint.names().filter_map(|name| checkpoint.info(name));
+    for info in infos.filter(|info| info.shape.len() > 1) {
+        *counts.entry(info.format.to_string()).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map_or_else(String::new, |(format, _)| format)
 }
 
 /// The time, in whole seconds since 1970.

@@ -283,9 +283,13 @@ async fn a_cached_file_of_the_wrong_length_is_fetched_again() {
     let cache = tempfile::tempdir().unwrap();
     let (_script, hub) = hub(BYTES).await;
     let entry = entry(BYTES, on_hub());
-    let path = entry_file(&entry, cache.path(), &hub, &Quiet).await.unwrap();
+    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
     std::fs::write(&path, &BYTES[..20]).unwrap();
-    entry_file(&entry, cache.path(), &hub, &Quiet).await.unwrap();
+    entry_file(&entry, cache.path(), &hub, &Quiet)
+        .await
+        .unwrap();
     assert_eq!(std::fs::read(path).unwrap(), BYTES);
 }
 

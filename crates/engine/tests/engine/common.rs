@@ -12,9 +12,11 @@ use tinderbox_engine::{
 use tinderbox_model::{Output, Step, Want};
 use tinderbox_protocol::{Error, Event, EventStream, Finish, Sampling, Started, Token};
 
-pub const VOCAB: usize = 64;
+pub use crate::tiny_file::VOCAB;
 pub const EOS: u32 = 0;
 pub const CONTEXT: usize = 120;
+/// What the clock goes on by, each time somebody looks.
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// Logits that follow from all tokens so far, read through the block tables: a wrong block, a
 /// missing row or another sequence's token changes everything after it.
@@ -151,8 +153,7 @@ impl Vocabulary for Words {
 /// An engine whose clock moves a tenth of a second each time it is read.
 pub fn engine(model: HashModel, limits: Limits) -> (Engine<HashModel>, Handle) {
     let ticks = AtomicU64::new(0);
-    let clock =
-        Arc::new(move || Duration::from_millis(100 * ticks.fetch_add(1, Ordering::Relaxed)));
+    let clock = Arc::new(move || TICK * ticks.fetch_add(1, Ordering::Relaxed));
     Engine::new(
         model,
         Arc::new(Words),
@@ -187,12 +188,29 @@ pub fn serve_simply<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
 }
 
 /// Everything a stream gave.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     pub started: Option<Started>,
+    pub queued: Duration,
     pub tokens: Vec<Token>,
     pub finish: Option<Finish>,
     pub error: Option<Error>,
+}
+
+impl PartialEq for Answer {
+    fn eq(&self, other: &Answer) -> bool {
+        let parts = |a: &Answer| {
+            let Answer {
+                started,
+                tokens,
+                finish,
+                error,
+                ..
+            } = a.clone();
+            (started, tokens, finish, error)
+        };
+        parts(self) == parts(other)
+    }
 }
 
 impl Answer {
@@ -222,7 +240,12 @@ pub async fn collect(mut stream: EventStream) -> Answer {
         match event {
             Ok(Event::Started(started)) => {
                 assert!(answer.started.is_none() && answer.tokens.is_empty());
-                answer.started = Some(started);
+                // How long it waited depends on the others.
+                answer.queued = started.queued;
+                answer.started = Some(Started {
+                    queued: Duration::ZERO,
+                    ..started
+                });
             }
             Ok(Event::Token(token)) => answer.tokens.push(token),
             Ok(Event::Finished(finish)) => answer.finish = Some(finish),

@@ -1,6 +1,6 @@
 //! How answers begin, grow and end.
 
-use tinderbox_engine::Submission;
+use tinderbox_engine::{Limits, Submission};
 use tinderbox_protocol::{Error, FinishReason, Stop};
 
 use crate::common::*;
@@ -21,6 +21,22 @@ fn with_stop(stop: Stop) -> Answer {
         ..stop
     };
     serve_simply(async |handle| answer(handle, submission).await)
+}
+
+#[test]
+fn the_time_in_the_queue_ends_with_the_first_step() {
+    let limits = Limits {
+        max_sequences: 1,
+        ..Limits::default()
+    };
+    let ((first, second), _) = serve(HashModel::new(64, 4, 64), limits, async |handle| {
+        let first = answer(handle, submission(&[1, 2], 20));
+        let second = answer(handle, submission(&[3, 4], 1));
+        futures::join!(first, second)
+    });
+    // The clock goes on by itself at each reading, twice a step; the first one's 20 come before.
+    assert!(first.queued < 10 * TICK, "{:?}", first.queued);
+    assert!(second.queued > 40 * TICK, "{:?}", second.queued);
 }
 
 #[test]

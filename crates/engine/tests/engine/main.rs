@@ -7,3 +7,4 @@ mod faults;
 mod logprobs;
 mod service;
 mod tiny;
+mod tiny_file;

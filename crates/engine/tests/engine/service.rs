@@ -24,6 +24,7 @@ fn service(add_bos: bool, template: &str) -> (Service, Engine<HashModel>, Handle
         context_length: 0,
         vocab_size: 0,
         device: "paper".into(),
+        dtype: "F32".into(),
     };
     let aliases = vec!["other/tiny".into()];
     let tokenizer = Arc::new(checkpoint.tokenizer);
@@ -58,6 +59,7 @@ fn chat(content: &str) -> Prompt {
         messages: vec![message],
         tools: vec![],
         add_generation_prompt: true,
+        ..Chat::default()
     })
 }
 
@@ -97,7 +99,7 @@ fn a_text_is_continued_from_its_tokens() {
     let (service, engine, handle) = service(false, "");
     let tokens = service.encode("tiny", &text("hello abc", None)).unwrap();
     assert!(!tokens.tokens.is_empty());
-    assert_eq!(tokens.texts.concat(), "hello abc");
+    assert_eq!(tokens.pieces.concat(), b"hello abc");
     assert_eq!(service.decode("", &tokens.tokens).unwrap(), "hello abc");
     let mut open = request(text("hello abc", None));
     open.stop.ignore_eos = true;

@@ -212,10 +212,7 @@ pub fn plain_folder(config: &serde_json::Value, tensors: &[Tensor]) -> Result<Ch
 }
 
 /// The same folder with its tensors in two files and an index.
-pub fn sharded_folder(
-    config: &serde_json::Value,
-    tensors: &[Tensor],
-) -> Result<Checkpoint, Error> {
+pub fn sharded_folder(config: &serde_json::Value, tensors: &[Tensor]) -> Result<Checkpoint, Error> {
     let (first, second) = tensors.split_at(tensors.len() / 2);
     let shards = [("a.safetensors", first), ("b.safetensors", second)];
     let places = shards.iter().flat_map(|(file, tensors)| {
@@ -227,7 +224,10 @@ pub fn sharded_folder(
     folder(&[
         ("config.json", config.to_string().into_bytes()),
         ("tokenizer.json", tokenizer_json().to_string().into_bytes()),
-        ("model.safetensors.index.json", index.to_string().into_bytes()),
+        (
+            "model.safetensors.index.json",
+            index.to_string().into_bytes(),
+        ),
         ("a.safetensors", safetensors_bytes(first)),
         ("b.safetensors", safetensors_bytes(second)),
     ])

@@ -144,6 +144,7 @@ impl Talk {
             messages: self.messages.clone(),
             tools: Vec::new(),
             add_generation_prompt: true,
+            ..Chat::default()
         };
         let request = Request {
             id: format!("run-{}", self.messages.len()),

@@ -1,6 +1,6 @@
 //! `tinderbox serve`
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -135,6 +135,7 @@ fn router(models: Models, host: Host, settings: &Settings) -> anyhow::Result<Rou
         keys: Arc::new(keys(settings)?),
         limits: Arc::new(Limits::per_minute(settings.locallab_rate)),
         body_limit: (settings.body_limit as usize) << 20,
+        metrics: Arc::default(),
     };
     // A 503 while loading is no fault; `log_answer` tells every status.
     let trace = TraceLayer::new_for_http()
@@ -215,7 +216,7 @@ fn announce(address: &str, models: &Models) {
     let (Some(card), Some((device, reason))) = (cards.first(), device) else {
         return;
     };
-    println!(
+    let ready = format!(
         "Tinderbox is ready.
 
   address  http://{address}
@@ -228,6 +229,8 @@ Try:
 ",
         card.id, card.context_length, card.id
     );
+    // Whoever started us may have stopped reading; that is no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{ready}");
 }
 
 fn log_to_stderr(format: LogFormat) {

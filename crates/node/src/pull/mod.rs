@@ -176,7 +176,9 @@ pub async fn entry_file(
 /// Whether the file is there in its full length. Its hash was checked when it was fetched, and a
 /// start should not read a file twice; a disk that was full or copied badly shows in the length.
 fn is_whole(target: &Path, entry: &Entry) -> bool {
-    target.metadata().is_ok_and(|file| file.len() == entry.bytes)
+    target
+        .metadata()
+        .is_ok_and(|file| file.len() == entry.bytes)
 }
 
 /// Waits until no other process fetches this file.

@@ -1,17 +1,17 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use serde::Serialize;
-use tinderbox_protocol::{Error, ModelCard};
+use tinderbox_protocol::{Available, Error, ModelCard};
 use utoipa::ToSchema;
 
 use crate::Context;
 
-/// The models served.
+/// The models a request may name.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ModelList)]
 pub(super) struct List {
     object: &'static str,
-    /// The current one first.
+    /// The current one first, then the loaded ones, then those that are loaded when they are named.
     data: Vec<Model>,
 }
 
@@ -20,41 +20,63 @@ pub(super) struct List {
 pub(super) struct Model {
     id: String,
     object: &'static str,
-    /// When it was loaded: Unix time, seconds.
+    /// When it was loaded: Unix time, seconds; 0 where it is not.
     created: u64,
     owned_by: &'static str,
-    /// Tokens one sequence can hold; vLLM's name for the context length.
-    max_model_len: usize,
+    /// Tokens one sequence can hold, vLLM's name for the context length; null where not known yet.
+    max_model_len: Option<usize>,
+    /// Whether it is in memory now.
+    loaded: bool,
 }
 
 impl From<ModelCard> for Model {
     fn from(card: ModelCard) -> Self {
         Model {
-            id: card.id,
-            object: "model",
             created: card.created,
-            owned_by: "tinderbox",
-            max_model_len: card.context_length,
+            max_model_len: Some(card.context_length),
+            loaded: true,
+            ..Model::named(card.id)
         }
     }
 }
 
+impl Model {
+    fn named(id: String) -> Model {
+        Model {
+            id,
+            object: "model",
+            created: 0,
+            owned_by: "tinderbox",
+            max_model_len: None,
+            loaded: false,
+        }
+    }
+}
+
+fn all(context: &Context) -> Vec<Model> {
+    let loaded = context.inference.models();
+    let is_loaded = |id: &str| loaded.iter().any(|card| card.id == id);
+    let available = context.inference.available().into_iter();
+    let others = available.filter(|Available { id, .. }| !is_loaded(id));
+    let others: Vec<_> = others.map(|model| Model::named(model.id)).collect();
+    loaded.into_iter().map(Model::from).chain(others).collect()
+}
+
 pub(super) fn list(context: &Context) -> List {
-    let cards = context.inference.models();
     List {
         object: "list",
-        data: cards.into_iter().map(Model::from).collect(),
+        data: all(context),
     }
 }
 
 /// # Errors
 /// No such model.
 pub(super) fn show(context: &Context, id: &str) -> Result<Model, Error> {
-    let cards = context.inference.models();
-    if let Some(card) = cards.iter().find(|card| card.id == id) {
-        return Ok(card.clone().into());
+    let mut models = all(context);
+    if let Some(place) = models.iter().position(|model| model.id == id) {
+        return Ok(models.swap_remove(place));
     }
-    let known: Vec<String> = cards.into_iter().map(|card| card.id).collect();
+    let known: Vec<String> = models.into_iter().map(|model| model.id).collect();
     Err(Error::ModelNotFound {
         model: id.into(),
         known: known.join(", "),
