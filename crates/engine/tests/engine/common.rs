@@ -1,6 +1,6 @@
 //! A model without weights, and ways to drive an engine.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -152,7 +152,7 @@ impl Vocabulary for Words {
 
 /// An engine whose clock moves a tenth of a second each time it is read.
 pub fn engine(model: HashModel, limits: Limits) -> (Engine<HashModel>, Handle) {
-    let ticks = AtomicU64::new(0);
+    let ticks = AtomicU32::new(0);
     let clock = Arc::new(move || TICK * ticks.fetch_add(1, Ordering::Relaxed));
     Engine::new(
         model,

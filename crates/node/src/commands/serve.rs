@@ -64,7 +64,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     };
     announce(&address.to_string(), &models);
 
-    tracing::info!(signal = signal().await, "finishing what runs");
+    // Not inside the macro, which leaves its arguments alone where the level is not logged.
+    let signal_name = signal().await;
+    tracing::info!(signal = signal_name, "finishing what runs");
     models.stop();
     let finished = finish(models.clone(), settings.shutdown_timeout);
     tokio::select! {
