@@ -92,19 +92,19 @@ pub(super) struct Generated {
     pub text: TextOr<String>,
     /// Nothing follows.
     pub reached_end: bool,
-    /// Where nothing follows.
     #[serde(flatten)]
     #[schema(value_type = End)]
     pub end: Option<End>,
 }
 
-/// What is known at the end.
+/// What is known at the end, and absent before.
 #[derive(Serialize, ToSchema)]
 pub(super) struct End {
     /// A prompt lost its beginning; absent otherwise.
     #[serde(skip_serializing_if = "Not::not")]
     pub truncated_prompt: bool,
     /// `stop` or `length`; a list where `text` is one.
+    #[schema(required = false)]
     pub finish_reason: TextOr<String>,
     #[serde(flatten)]
     pub tokens: Tokens,
@@ -114,9 +114,12 @@ pub(super) struct End {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Tokens {
     /// Those of the prompts, added BOS included.
+    #[schema(required = false)]
     pub input_tokens: usize,
     /// Those of all samples.
+    #[schema(required = false)]
     pub output_tokens: usize,
+    #[schema(required = false)]
     pub total_tokens: usize,
 }
 
