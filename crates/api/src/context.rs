@@ -21,6 +21,8 @@ pub struct Context {
     pub keys: Arc<Keys>,
     /// How often one client may ask for text at LocalLab's paths.
     pub limits: Arc<Limits>,
+    /// LiteLLM's custom endpoint answers with the prompt in front of the text.
+    pub litellm_echo: bool,
     /// Largest request body, in bytes.
     pub body_limit: usize,
     /// What is counted and timed.

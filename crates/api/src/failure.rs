@@ -33,6 +33,12 @@ pub(crate) enum Failure {
         /// Path asked for.
         path: String,
     },
+    /// A kind of answer that the models here cannot give.
+    #[error("`{what}` is not supported: the models here complete, chat, score and tokenize text")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
     /// The path takes other methods only.
     #[error("{path} does not take {method}; GET /openapi.json lists what it takes")]
     WrongMethod {
@@ -93,7 +99,7 @@ impl Failure {
             },
             Failure::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Unread(_) | Failure::Undecided { .. } => StatusCode::BAD_REQUEST,
-            Failure::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Failure::NoRoute { .. } | Failure::Unsupported { .. } => StatusCode::NOT_FOUND,
             Failure::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Failure::Unauthorized => StatusCode::UNAUTHORIZED,
             Failure::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,

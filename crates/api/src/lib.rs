@@ -5,8 +5,8 @@
 //! same router answers on a host and in an edge isolate; what it needs of the world is a
 //! [`Context`].
 //!
-//! What the place that mounts the router adds: listening, CORS, compression (never of event
-//! streams), timeouts.
+//! What the place that mounts the router adds: listening, CORS, compression (never of
+//! streams, TextSynth's `application/json` among them), timeouts.
 
 mod answer;
 mod batch;

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use tinderbox_protocol::Error;
+use utoipa::ToSchema;
 
 use crate::Context;
 use crate::failure::Failure;
@@ -39,6 +40,28 @@ impl Payload {
     /// A body that is too large or broke off.
     pub fn bytes(self) -> Result<Bytes, Failure> {
         self.0
+    }
+}
+
+/// A body of an endpoint's own fields and of those that it shares with others.
+#[derive(ToSchema)]
+pub(crate) struct Ask<W, O> {
+    #[serde(flatten)]
+    pub own: W,
+    #[serde(flatten)]
+    pub options: O,
+}
+
+impl<W: DeserializeOwned, O: DeserializeOwned> Ask<W, O> {
+    /// Reads a body twice, because serde would keep a flattened one whole in an intermediate form.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn read(body: &[u8]) -> Result<Self, Error> {
+        Ok(Ask {
+            own: parse(body)?,
+            options: parse(body)?,
+        })
     }
 }
 

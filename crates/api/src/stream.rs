@@ -3,8 +3,11 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use futures::stream::{select_all, unfold};
+use serde::Serialize;
 use tinderbox_protocol::{Error, Event, EventStream};
 
 /// Writes a dialect's stream. What one call appends is sent as one chunk.
@@ -45,4 +48,23 @@ pub(crate) fn body(streams: Vec<EventStream>, encoder: impl Encoder) -> Body {
         }
     });
     Body::from_stream(chunks.map(|chunk| Ok::<_, Infallible>(Bytes::from(chunk))))
+}
+
+/// An answer in pieces that nothing on the way should hold back.
+pub(crate) fn response(content_type: &'static str, body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-cache"),
+        // nginx collects a proxied answer unless told not to.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    (headers, body).into_response()
+}
+
+/// Appends a JSON text: one line, because JSON has no raw line feeds.
+pub(crate) fn json(value: &impl Serialize, out: &mut Vec<u8>) {
+    if let Err(error) = serde_json::to_writer(out, value) {
+        tracing::error!(%error, "a piece of an answer could not be written as JSON");
+    }
 }

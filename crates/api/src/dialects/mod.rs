@@ -154,7 +154,9 @@ pub(crate) fn documents(forced: Option<Dialect>) -> Vec<(Dialect, OpenApi)> {
     let mut documents = vec![
         (Dialect::OpenAi, openai::Document::openapi()),
         (Dialect::Lorax, lorax::Document::openapi()),
+        (Dialect::TextSynth, textsynth::Document::openapi()),
         (Dialect::LocalLab, locallab::Document::openapi()),
+        (Dialect::LiteLlm, litellm::Document::openapi()),
     ];
     if let Some(forced) = forced {
         documents.push((Dialect::Lorax, openai::Generation::openapi()));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::union::Union;
-use super::{Dialect, locallab, lorax, openai};
+use super::{Dialect, litellm, locallab, lorax, openai};
 use crate::batch::invalid;
 use crate::failure::{Failure, Refusal};
 use crate::payload::{Payload, parse};
@@ -68,7 +68,7 @@ async fn root(State(context): State<Context>, body: Payload) -> Result<Response,
     ])?;
     let answer = match dialect {
         Dialect::Lorax => lorax::compat(context, body).await,
-        _ => return Err(Failure::NoRoute { path: "/".into() }.into()),
+        _ => litellm::custom(context, body).await,
     };
     Ok(decided(dialect, answer))
 }

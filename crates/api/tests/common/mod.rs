@@ -49,6 +49,8 @@ pub fn script() -> Vec<(u32, Vec<u8>)> {
 
 #[derive(Default)]
 pub struct Fake {
+    /// The likeliest token everywhere, in place of [`OTHER_X`].
+    pub likes: Option<u32>,
     /// Refuse every request with this.
     pub refuse: Option<Error>,
     /// Fail after this many tokens.
@@ -83,24 +85,25 @@ fn logprob_of(id: u32, place: usize) -> f32 {
     -0.1 - (id % 13) as f32 / 7.0 - place as f32 / 100.0
 }
 
-fn scored(id: u32, bytes: Vec<u8>, place: usize, top: usize) -> TokenLogprob {
-    let best = [OTHER_X, u32::from(b'x'), 0xC3, 65, 66].into_iter();
-    TokenLogprob {
-        id,
-        bytes,
-        logprob: Some(logprob_of(id, place)),
-        top: best
-            .take(top)
-            .map(|id| Logprob {
-                id,
-                bytes: bytes_of(id),
-                logprob: logprob_of(id, place),
-            })
-            .collect(),
-    }
-}
-
 impl Fake {
+    fn scored(&self, id: u32, bytes: Vec<u8>, place: usize, top: usize) -> TokenLogprob {
+        let likes = self.likes.unwrap_or(OTHER_X);
+        let best = [likes, u32::from(b'x'), 0xC3, 65, 66].into_iter();
+        TokenLogprob {
+            id,
+            bytes,
+            logprob: Some(logprob_of(id, place)),
+            top: best
+                .take(top)
+                .map(|id| Logprob {
+                    id,
+                    bytes: bytes_of(id),
+                    logprob: logprob_of(id, place),
+                })
+                .collect(),
+        }
+    }
+
     fn check(&self, model: &str) -> Result<(), Error> {
         if *self.unloaded.lock().unwrap() {
             return Err(Error::NoModel);
@@ -158,8 +161,14 @@ impl Fake {
         if let Some(error) = &self.refuse {
             return Err(error.clone());
         }
-        let (ids, added_bos) = self.ids(&request.prompt);
+        let (mut ids, added_bos) = self.ids(&request.prompt);
         let completion = request.max_tokens.unwrap_or(1);
+        let room = CONTEXT.saturating_sub(completion.max(1));
+        let bos = usize::from(added_bos);
+        let truncated = request.truncate_prompt && ids.len() > room && room > bos;
+        if truncated {
+            ids.drain(bos..bos + ids.len() - room);
+        }
         if ids.len() + completion > CONTEXT {
             return Err(Error::ContextOverflow {
                 context: CONTEXT,
@@ -177,14 +186,14 @@ impl Fake {
                         logprob: None,
                         top: vec![],
                     },
-                    place => scored(*id, bytes_of(*id), place, top),
+                    place => self.scored(*id, bytes_of(*id), place, top),
                 });
             }
         }
         let mut events = vec![Ok(Event::Started(Started {
             prompt_tokens: ids.len(),
             cached_tokens: 1,
-            truncated: false,
+            truncated,
             queued: Duration::from_millis(250),
             prompt,
         }))];
@@ -198,9 +207,9 @@ impl Fake {
         };
         for (id, bytes) in script.into_iter().take(request.max_tokens.unwrap_or(100)) {
             count += 1;
-            let logprob = request
-                .logprobs
-                .map(|top| scored(id, bytes.clone(), luck.wrapping_add(ids.len() + count), top));
+            let logprob = request.logprobs.map(|top| {
+                self.scored(id, bytes.clone(), luck.wrapping_add(ids.len() + count), top)
+            });
             if id != EOS {
                 pending.extend(bytes);
             }
@@ -390,6 +399,7 @@ pub fn context(fake: &Arc<Fake>) -> Context {
         place: Arc::new(Nowhere),
         keys: Arc::default(),
         limits: Arc::new(Limits::none()),
+        litellm_echo: false,
         body_limit: DEFAULT_BODY_LIMIT,
         metrics: Arc::default(),
     }

@@ -7,17 +7,21 @@ use utoipa::ToSchema;
 
 use super::form::{Form, Plan, Stream};
 use super::logprobs::{Content, Names};
-use super::wire::{Ask, ChatCompletion};
+use super::wire::{ChatCompletion, Options};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
+use crate::payload::Ask;
 
 /// What to ask for a body, and how to answer.
 ///
 /// # Errors
 /// A field that is wrong or not supported.
-pub(super) fn plan(context: &Context, ask: Ask<ChatCompletion>) -> Result<Plan<Messages>, Error> {
+pub(super) fn plan(
+    context: &Context,
+    ask: Ask<ChatCompletion, Options>,
+) -> Result<Plan<Messages>, Error> {
     let (wire, mut options) = (ask.own, ask.options);
     let keep = sampling::samples("n", options.n, 1)?;
     let logprobs = wire.logprobs.unwrap_or(false);

@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use super::form::{Form, Plan, Stream};
 use super::logprobs::{Legacy, Names};
 use super::prompt::Prompt;
-use super::wire::{Ask, Completion};
+use super::wire::{Completion, Options};
 use super::{ask, messages, sampling};
 use crate::Context;
 use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
+use crate::payload::Ask;
 use crate::tokens::Offset;
 
 /// Most tokens where nothing is said, as with OpenAI.
@@ -23,7 +24,7 @@ const DEFAULT_MAX_TOKENS: u32 = 16;
 ///
 /// # Errors
 /// A field that is wrong or not supported; a model or token id that does not exist.
-pub(super) fn plan(context: &Context, ask: Ask<Completion>) -> Result<Plan<Texts>, Error> {
+pub(super) fn plan(context: &Context, ask: Ask<Completion, Options>) -> Result<Plan<Texts>, Error> {
     let (wire, mut options) = (ask.own, ask.options);
     if wire.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(invalid("suffix", "is not supported"));

@@ -13,7 +13,7 @@ use crate::text_or::TextOr;
 /// One message.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({"role": "user", "content": "What is a tinderbox?"}))]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,
     /// Required but beside `tool_calls`.
@@ -29,7 +29,7 @@ pub(super) struct Message {
 
 /// A part of a message's content.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// `text`: images and sound are refused.
     #[serde(rename = "type")]
     pub kind: String,
@@ -40,7 +40,7 @@ pub(super) struct Part {
 ///
 /// # Errors
 /// No messages, an unknown role, content that is no text, a tool that is no function.
-pub(super) fn chat(messages: Vec<Message>, tools: Vec<Value>) -> Result<Chat, Error> {
+pub(crate) fn chat(messages: Vec<Message>, tools: Vec<Value>) -> Result<Chat, Error> {
     if messages.is_empty() {
         return Err(invalid("messages", "is empty; give at least one message"));
     }

@@ -7,7 +7,7 @@ mod completion;
 pub(super) mod errors;
 mod form;
 mod logprobs;
-mod messages;
+pub(super) mod messages;
 mod models;
 mod prompt;
 mod sampling;
@@ -21,11 +21,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::batch::invalid;
-use crate::payload::{Payload, parse};
+use crate::payload::{Ask, Payload, parse};
 use crate::{Context, Routes};
 use errors::{Body as ErrorBody, Refusal};
 use form::Reply;
-use wire::{Ask, ChatCompletion, Completion, Detokenize, Envelope, Tokenize};
+use wire::{ChatCompletion, Completion, Detokenize, Envelope, Options, Tokenize};
 
 /// Where the dialect is served.
 pub(crate) fn routes() -> Routes {
@@ -52,7 +52,7 @@ pub(crate) fn generation() -> Routes {
 ///
 /// With `stream` the answer is server-sent events: `data: ` and a chunk, the last one `data: [DONE]`.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
-    request_body = Ask<ChatCompletion>,
+    request_body = Ask<ChatCompletion, Options>,
     responses(
         (status = 200, description = "The answer, or a stream of chunks", content(
             (Envelope<'_, chat::Choice> = "application/json"),
@@ -71,7 +71,7 @@ async fn chat_completions(State(context): State<Context>, body: Payload) -> Repl
 ///
 /// With `stream` the answer is server-sent events: `data: ` and a chunk, the last one `data: [DONE]`.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai",
-    request_body = Ask<Completion>,
+    request_body = Ask<Completion, Options>,
     responses(
         (status = 200, description = "The answer, or a stream of chunks", content(
             (Envelope<'_, completion::Text> = "application/json"),

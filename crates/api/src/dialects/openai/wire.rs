@@ -3,39 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tinderbox_protocol::Error;
 use utoipa::ToSchema;
 
 use super::messages::Message;
 use super::prompt::Prompt;
-use crate::payload::parse;
 use crate::text_or::TextOr;
 use crate::usage;
-
-/// An endpoint's own fields, and those that both endpoints have.
-#[derive(ToSchema)]
-pub(super) struct Ask<W> {
-    #[serde(flatten)]
-    pub own: W,
-    #[serde(flatten)]
-    pub options: Options,
-}
-
-impl<W: DeserializeOwned> Ask<W> {
-    /// Reads a body twice, because serde would keep a flattened one whole in an intermediate form.
-    ///
-    /// # Errors
-    /// As [`parse`].
-    pub fn read(body: &[u8]) -> Result<Ask<W>, Error> {
-        Ok(Ask {
-            own: parse(body)?,
-            options: parse(body)?,
-        })
-    }
-}
 
 /// The fields that only `POST /v1/completions` has.
 #[derive(Deserialize, ToSchema)]
