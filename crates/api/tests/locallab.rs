@@ -12,7 +12,6 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use common::*;
 use futures::StreamExt;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use tinderbox_api::{ClientAddress, Context, Limits, router};
 use tinderbox_protocol::{Error, Prompt};
@@ -698,119 +697,127 @@ async fn requests_without_an_address_share_a_bucket_and_the_limit_can_be_set_or_
     }
 }
 
-const PATHS: [&str; 5] = [
-    "/locallab/generate",
-    "/generate/batch",
-    "/chat",
-    "/models/load",
-    "/system/instructions",
-];
+/// Any body.
+#[cfg(not(target_arch = "wasm32"))]
+mod any {
+    use super::*;
+    use proptest::prelude::*;
 
-const FIELDS: [&str; 16] = [
-    "prompt",
-    "prompts",
-    "messages",
-    "system_prompt",
-    "stream",
-    "model_id",
-    "max_tokens",
-    "max_length",
-    "temperature",
-    "top_p",
-    "top_k",
-    "repetition_penalty",
-    "do_sample",
-    "max_time",
-    "instructions",
-    "other",
-];
-
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        (-3i64..300).prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        "[a-z🦀\\\\\"\n]{0,6}".prop_map(Value::from),
-        Just(json!("tiny")),
-        Just(json!({"role": "User ", "content": "hi"})),
+    const PATHS: [&str; 5] = [
+        "/locallab/generate",
+        "/generate/batch",
+        "/chat",
+        "/models/load",
+        "/system/instructions",
     ];
-    leaf.prop_recursive(3, 16, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[a-z]{0,5}", inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
 
-fn any_body() -> impl Strategy<Value = Value> {
-    let fields = prop::collection::btree_map(prop::sample::select(&FIELDS[..]), any_json(), 0..5);
-    (any::<bool>(), fields).prop_map(|(sane, fields)| {
-        let mut body = match sane {
-            true => json!({"prompt": "a", "prompts": ["a"], "messages": hi()}),
-            false => json!({}),
-        };
-        for (name, value) in fields {
-            body[name] = value;
-        }
-        body
-    })
-}
+    const FIELDS: [&str; 16] = [
+        "prompt",
+        "prompts",
+        "messages",
+        "system_prompt",
+        "stream",
+        "model_id",
+        "max_tokens",
+        "max_length",
+        "temperature",
+        "top_p",
+        "top_k",
+        "repetition_penalty",
+        "do_sample",
+        "max_time",
+        "instructions",
+        "other",
+    ];
 
-fn run<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(future)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    #[test]
-    fn any_body_is_answered_or_refused_in_our_shape(
-        path in prop::sample::select(&PATHS[..]),
-        body in prop_oneof![any_body(), any_json()],
-    ) {
-        let got = run(post(&fake(), path, body.to_string()));
-        if got.status == StatusCode::OK {
-            prop_assert!(got.header("content-type").is_some());
-        } else {
-            prop_assert!(got.status.is_client_error(), "{}", got.status);
-            prop_assert!(got.json()["detail"].is_string());
-        }
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-3i64..300).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z🦀\\\\\"\n]{0,6}".prop_map(Value::from),
+            Just(json!("tiny")),
+            Just(json!({"role": "User ", "content": "hi"})),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{0,5}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
     }
 
-    #[test]
-    fn any_text_in_any_pieces_streams_whole_in_whole_frames(
-        pieces in prop::collection::vec("[ \n\ta-c0-9\\[\\]\"🦀é]{0,4}|\\[DONE\\]|Error:|true", 0..12),
-    ) {
-        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
-        let (fake, text) = (saying(&pieces, None), pieces.concat());
-        let stream = run(generate(&fake, json!({"prompt": "a", "stream": true}))).body;
-        check_frames(&stream, false);
-        // A tab or line feed in front stays: it is no longer at the line's end.
-        let told = python_generate(&stream).replace("\\n", "\n");
-        prop_assert_eq!(&told, text.trim_end());
-        let stream = run(talk(&fake, json!({"messages": hi(), "stream": true}))).body;
-        check_frames(&stream, true);
-        prop_assert_eq!(python_chat(&stream), text.trim_end());
+    fn any_body() -> impl Strategy<Value = Value> {
+        let fields =
+            prop::collection::btree_map(prop::sample::select(&FIELDS[..]), any_json(), 0..5);
+        (any::<bool>(), fields).prop_map(|(sane, fields)| {
+            let mut body = match sane {
+                true => json!({"prompt": "a", "prompts": ["a"], "messages": hi()}),
+                false => json!({}),
+            };
+            for (name, value) in fields {
+                body[name] = value;
+            }
+            body
+        })
     }
 
-    #[test]
-    fn each_chunk_of_a_stream_is_whole_frames_of_whole_characters(
-        pieces in prop::collection::vec("[ a🦀é\n]{0,3}", 0..8),
-    ) {
-        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
-        let ask = json!({"messages": hi(), "stream": true}).to_string();
-        let request = Request::post("/chat").body(Body::from(ask)).unwrap();
-        let chunks: Vec<_> = run(async {
-            let response = app(&saying(&pieces, None)).oneshot(request).await.unwrap();
-            response.into_body().into_data_stream().collect().await
-        });
-        for chunk in chunks {
-            let chunk = chunk.unwrap();
-            check_frames(std::str::from_utf8(&chunk).unwrap(), true);
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn any_body_is_answered_or_refused_in_our_shape(
+            path in prop::sample::select(&PATHS[..]),
+            body in prop_oneof![any_body(), any_json()],
+        ) {
+            let got = run(post(&fake(), path, body.to_string()));
+            if got.status == StatusCode::OK {
+                prop_assert!(got.header("content-type").is_some());
+            } else {
+                prop_assert!(got.status.is_client_error(), "{}", got.status);
+                prop_assert!(got.json()["detail"].is_string());
+            }
+        }
+
+        #[test]
+        fn any_text_in_any_pieces_streams_whole_in_whole_frames(
+            pieces in prop::collection::vec("[ \n\ta-c0-9\\[\\]\"🦀é]{0,4}|\\[DONE\\]|Error:|true", 0..12),
+        ) {
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let (fake, text) = (saying(&pieces, None), pieces.concat());
+            let stream = run(generate(&fake, json!({"prompt": "a", "stream": true}))).body;
+            check_frames(&stream, false);
+            // A tab or line feed in front stays: it is no longer at the line's end.
+            let told = python_generate(&stream).replace("\\n", "\n");
+            prop_assert_eq!(&told, text.trim_end());
+            let stream = run(talk(&fake, json!({"messages": hi(), "stream": true}))).body;
+            check_frames(&stream, true);
+            prop_assert_eq!(python_chat(&stream), text.trim_end());
+        }
+
+        #[test]
+        fn each_chunk_of_a_stream_is_whole_frames_of_whole_characters(
+            pieces in prop::collection::vec("[ a🦀é\n]{0,3}", 0..8),
+        ) {
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let ask = json!({"messages": hi(), "stream": true}).to_string();
+            let request = Request::post("/chat").body(Body::from(ask)).unwrap();
+            let chunks: Vec<_> = run(async {
+                let response = app(&saying(&pieces, None)).oneshot(request).await.unwrap();
+                response.into_body().into_data_stream().collect().await
+            });
+            for chunk in chunks {
+                let chunk = chunk.unwrap();
+                check_frames(std::str::from_utf8(&chunk).unwrap(), true);
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ struct Dialect {
     read: Read,
 }
 
-const DIALECTS: [Dialect; 4] = [
+const DIALECTS: [Dialect; 5] = [
     Dialect {
         path: "/v1/completions",
         body: |prompt| json!({"prompt": prompt, "max_tokens": LENGTH, "temperature": 0, "ignore_eos": true, "stream": true}),
@@ -72,6 +72,17 @@ const DIALECTS: [Dialect; 4] = [
             assert!(body.ends_with("data: [DONE]\n\n"), "{body}");
             let text = body.lines().filter_map(|line| line.strip_prefix("data: "));
             text.filter(|text| *text != "[DONE]").collect()
+        },
+    },
+    Dialect {
+        path: "/v1/engines/tiny/completions",
+        body: |prompt| json!({"prompt": prompt, "max_tokens": LENGTH, "top_k": 1, "stream": true}),
+        read: |body| {
+            let answers = body.split_terminator("\n\n");
+            let answers = answers.map(|answer| serde_json::from_str::<Value>(answer).unwrap());
+            let answers: Vec<_> = answers.collect();
+            assert_eq!(answers.last().unwrap()["reached_end"], true);
+            answers.iter().map(|a| a["text"].as_str().unwrap()).collect()
         },
     },
 ];
@@ -189,7 +200,7 @@ async fn many_streams_in_mixed_dialects_are_all_answered_and_those_left_behind_a
             let mut turn = caller;
             while start.elapsed() < TIME {
                 turn += CALLERS + 1;
-                let (dialect, prompt) = (turn % DIALECTS.len(), turn / 4 % prompts.len());
+                let (dialect, prompt) = (turn % DIALECTS.len(), turn / 5 % prompts.len());
                 let spoken = &DIALECTS[dialect];
                 let body = (spoken.body)(&prompts[prompt]).to_string();
                 let asked = client
@@ -197,7 +208,7 @@ async fn many_streams_in_mixed_dialects_are_all_answered_and_those_left_behind_a
                     .body(body);
                 let answer = asked.send().await.unwrap();
                 assert_eq!(answer.status(), 200, "{}", spoken.path);
-                if turn / 2 % 2 == 0 {
+                if turn / 7 % 2 == 0 {
                     let text = (spoken.read)(&answer.text().await.unwrap());
                     assert_eq!(
                         text,

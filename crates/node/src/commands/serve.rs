@@ -138,6 +138,7 @@ fn router(models: Models, host: Host, settings: &Settings) -> anyhow::Result<Rou
         limits: Arc::new(Limits::per_minute(settings.locallab_rate)),
         body_limit: (settings.body_limit as usize) << 20,
         metrics: Arc::default(),
+        litellm_echo: settings.litellm_echo,
     };
     // A 503 while loading is no fault; `log_answer` tells every status.
     let trace = TraceLayer::new_for_http()
