@@ -23,14 +23,18 @@ has_node || install nodejs npm || true
 has_node || skip "no Node 20 or newer, so no wasm test"
 command -v curl >/dev/null || install curl || skip "no curl, so no client test"
 
-venv=.cache/venv-clients
-requirements=tests/clients/requirements.txt
-if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    { python3 -m venv "$venv" >/dev/null || { install python3-venv && python3 -m venv "$venv"; }; } &&
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements" &&
-        cp "$requirements" "$venv/requirements.txt" ||
-        skip "no Python clients, so no client test (python3 with venv, and the packages of $requirements)"
-fi
+# One environment a family of clients: what they need does not fit together.
+# The lists are complete, so pip needs to resolve nothing.
+for requirements in tests/clients/*/requirements.txt; do
+    family=$(basename "$(dirname "$requirements")")
+    venv=.cache/venv-$family
+    if ! cmp -s "$requirements" "$venv/requirements.txt"; then
+        rm -rf "$venv"
+        { python3 -m venv "$venv" >/dev/null || { install python3-venv && python3 -m venv "$venv"; }; } &&
+            "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$requirements" &&
+            cp "$requirements" "$venv/requirements.txt" ||
+            skip "no $family clients, so no test with them (python3 with venv, and the packages of $requirements)"
+    fi
+done
 
 scripts/setup-wasm.sh || skip "no wasm target, so no wasm test"

@@ -1,9 +1,11 @@
-"""The running server that the tests talk to: TINDERBOX_URL, as set by scripts/with-server.sh."""
+"""The running server that the tests talk to: TINDERBOX_URL, as set by scripts/with-server.sh. Standard library only:
+each folder's tests run in an environment of their own."""
 
+import json
 import os
+import urllib.request
 
 import pytest
-from openai import OpenAI
 
 
 @pytest.fixture(scope="session")
@@ -14,11 +16,29 @@ def url() -> str:
 
 
 @pytest.fixture(scope="session")
-def client(url) -> OpenAI:
-    # No retries: an error must be seen, not hidden.
-    return OpenAI(base_url=f"{url}/v1", api_key="EMPTY", max_retries=0, timeout=300)
+def call(url):
+    """Posts a JSON body, or gets where there is none; answers with the JSON."""
+
+    def call(path: str, body: dict | None = None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return json.load(answer)
+
+    return call
 
 
 @pytest.fixture(scope="session")
-def model(client) -> str:
-    return client.models.list().data[0].id
+def model(call) -> str:
+    return call("/v1/models")["data"][0]["id"]
+
+
+@pytest.fixture(scope="session")
+def greedy(call):
+    """What the model says most likely: the text that every dialect must give for the same prompt."""
+
+    def greedy(prompt: str, tokens: int) -> str:
+        body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0}
+        return call("/v1/completions", body)["choices"][0]["text"]
+
+    return greedy

@@ -41,9 +41,10 @@ pub(crate) fn count(
     let Some(value) = value else {
         return Ok(default);
     };
-    match usize::try_from(value) {
-        Ok(count) if range.contains(&value) => Ok(count),
-        _ => Err(outside(field, value, range)),
+    match value >= 0 && range.contains(&value) {
+        // Where addresses have 32 bits, more is as good as the most.
+        true => Ok(usize::try_from(value).unwrap_or(usize::MAX)),
+        false => Err(outside(field, value, range)),
     }
 }
 
