@@ -19,7 +19,8 @@ export HF_HOME
 trap 'rm -rf "$HF_HOME"' EXIT
 
 # The data is named by the tasks as it lies in the folder.
-file=$(target/release/tinderbox pull "$model")
+export TINDERBOX=$PWD/target/release/tinderbox
+file=$("$TINDERBOX" pull "$model")
 cd "$folder"
 "$OLDPWD/scripts/with-server.sh" "$model" bash -c '
     exec "$0" run --model local-completions \

@@ -150,3 +150,38 @@ def test_an_unknown_path_and_a_wrong_method_are_answered_in_json(url):
     for method, path, wanted in [("GET", "/v1/nothing", 404), ("GET", "/v1/completions", 405)]:
         status, _, answer = call(url, method, path)
         assert status == wanted and json.loads(answer)["error"]["message"]
+
+
+def test_a_page_of_any_origin_may_ask(url):  # LocalLab 22
+    headers = {"origin": "http://page.example", "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    status, answer, _ = call(url, "OPTIONS", "/generate", headers=headers)
+    assert status == 200 and answer["access-control-allow-origin"] in ("*", headers["origin"])
+    assert "authorization" in answer["access-control-allow-headers"].lower() or answer["access-control-allow-headers"] == "*"
+
+
+def test_every_answer_says_how_long_it_took(url):  # LocalLab 18
+    counts = []
+    for path in ("/health", "/v1/models", "/nothing/here"):
+        _, headers, _ = call(url, "GET", path)
+        assert float(headers["x-process-time"]) >= 0
+        counts.append(int(headers["x-request-count"]))
+    assert counts == sorted(set(counts))
+
+
+def test_the_metrics_count_what_was_asked(url):
+    ask(url, "/v1/completions", {"prompt": "Hello", "max_tokens": 2})
+    status, headers, answer = call(url, "GET", "/metrics")
+    text = answer.decode()
+    assert status == 200 and headers["content-type"].startswith("text/plain")
+    for name in ("tinderbox_requests_total", "tinderbox_generated_tokens_total", "tinderbox_kv_blocks", "lorax_request_count"):
+        assert name in text
+    _, _, answer = call(url, "GET", "/metrics", headers={"accept": "application/json"})
+    assert json.loads(answer)["lorax_request_count"]["data"]
+
+
+def test_the_api_describes_itself(url):
+    _, _, answer = call(url, "GET", "/openapi.json")
+    document = json.loads(answer)
+    assert document["openapi"].startswith("3.1") and len(document["paths"]) > 40
+    _, headers, answer = call(url, "GET", "/docs")
+    assert headers["content-type"].startswith("text/html") and b"openapi.json" in answer
