@@ -82,7 +82,10 @@ const DIALECTS: [Dialect; 5] = [
             let answers = answers.map(|answer| serde_json::from_str::<Value>(answer).unwrap());
             let answers: Vec<_> = answers.collect();
             assert_eq!(answers.last().unwrap()["reached_end"], true);
-            answers.iter().map(|a| a["text"].as_str().unwrap()).collect()
+            answers
+                .iter()
+                .map(|a| a["text"].as_str().unwrap())
+                .collect()
         },
     },
 ];
