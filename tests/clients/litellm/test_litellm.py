@@ -1,11 +1,7 @@
 """LiteLLM, unmodified: its custom provider and those that speak OpenAI. The numbers are the lines of docs/dialects/litellm.md."""
 
-import os
-
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-
-import litellm  # noqa: E402 (the variable is read when it is imported)
-import pytest  # noqa: E402
+import litellm
+import pytest
 
 PROMPT = "The capital of France is"
 MESSAGES = [{"role": "user", "content": PROMPT}]
