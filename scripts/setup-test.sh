@@ -20,7 +20,7 @@ has_node() { command -v node >/dev/null && (($(node --version | sed 's/^v\([0-9]
 has_vulkan || install mesa-vulkan-drivers libvulkan1 vulkan-tools || true
 has_vulkan || skip "no Vulkan device, so no GPU test (packages mesa-vulkan-drivers libvulkan1 vulkan-tools)"
 has_node || install nodejs npm || true
-has_node || skip "no Node 20 or newer, so no wasm test"
+has_node || skip "no Node 20 or newer, so no wasm test and no JavaScript client"
 command -v curl >/dev/null || install curl || skip "no curl, so no client test"
 
 # One environment a family of clients: what they need does not fit together.
@@ -34,6 +34,14 @@ for requirements in tests/clients/*/requirements.txt; do
             "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$requirements" &&
             cp "$requirements" "$venv/requirements.txt" ||
             skip "no $family clients, so no test with them (python3 with venv, and the packages of $requirements)"
+    fi
+done
+
+for lock in tests/clients/*/package-lock.json; do
+    folder=$(dirname "$lock")
+    if ! cmp -s "$lock" "$folder/node_modules/.package-lock.json.of"; then
+        has_node && npm ci --prefix "$folder" --ignore-scripts --silent && cp "$lock" "$folder/node_modules/.package-lock.json.of" ||
+            skip "no $(basename "$folder") clients, so no test with them (Node 20, and the packages of $lock)"
     fi
 done
 

@@ -9,7 +9,7 @@ logs=${CARGO_TARGET_DIR:-target}/test-logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
 
-# Reads what cargo, pytest and our own scripts say of their tests. A Rust test that cannot run here passes and prints a
+# Reads what cargo, pytest, Node and our own scripts say of their tests. A Rust test that cannot run here passes and prints a
 # line with SKIP; it counts as skipped.
 count() {
     awk '
@@ -22,6 +22,9 @@ count() {
                 if ($i ~ /^(failed|errors?)[;,]?$/) failed += $(i - 1)
                 if ($i ~ /^(skipped|ignored)/) skipped += $(i - 1)
             }
+        }
+        /^# (pass|fail|cancelled|skipped) [0-9]+$/ {
+            if ($2 == "pass") passed += $3; else if ($2 == "skipped") skipped += $3; else failed += $3
         }
         END { print passed + 0, failed + 0, skipped + 0 }' "$1"
 }
