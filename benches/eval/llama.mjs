@@ -3,6 +3,7 @@
 // Prints one line of JSON.
 
 import {readFileSync} from "node:fs";
+import {availableParallelism} from "node:os";
 import {join} from "node:path";
 import {getLlama, LlamaLogLevel} from "node-llama-cpp";
 
@@ -13,7 +14,7 @@ if (!folder) {
 }
 const llama = await getLlama({gpu: false, build: "never", skipDownload: true, logLevel: LlamaLogLevel.error});
 const model = await llama.loadModel({modelPath: file, gpuLayers: 0});
-const context = await model.createContext({contextSize: 2048, batchSize: 512, ignoreMemorySafetyChecks: true});
+const context = await model.createContext({contextSize: 2048, batchSize: 512, threads: availableParallelism(), ignoreMemorySafetyChecks: true});
 const sequence = context.getSequence();
 
 /** The first lines of a file of JSON lines. */
