@@ -8,7 +8,7 @@ use crate::Context;
 ///
 /// # Errors
 /// An unknown model, a template error.
-pub(crate) fn prompt(
+pub(crate) async fn prompt(
     context: &Context,
     model: &str,
     prompt: Prompt,
@@ -18,7 +18,7 @@ pub(crate) fn prompt(
         tokens.drain(..tokens.len().saturating_sub(keep));
         return Ok(Prompt::Tokens(tokens));
     }
-    let Encoded { tokens, .. } = context.inference.encode(model, &prompt)?;
+    let Encoded { tokens, .. } = context.inference.encode(model, &prompt).await?;
     Ok(match tokens.len() > keep {
         true => Prompt::Tokens(tokens[tokens.len() - keep..].to_vec()),
         false => prompt,

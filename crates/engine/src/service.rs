@@ -68,6 +68,16 @@ impl Service {
         &self.handle
     }
 
+    /// What is served.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// What the model holds: bytes by kind.
+    pub fn memory(&self) -> &BTreeMap<&'static str, u64> {
+        &self.memory
+    }
+
     fn check_model(&self, model: &str) -> Result<(), Error> {
         if model.is_empty() || model == self.card.id || self.aliases.iter().any(|a| a == model) {
             return Ok(());
@@ -171,18 +181,34 @@ impl Inference for Service {
         async move { service.start(request) }.boxed()
     }
 
-    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
-        self.check_model(model)?;
-        let tokens = self.prompts.encode(prompt.clone())?.ids;
-        let pieces = tokens.iter();
-        let pieces = pieces.map(|id| self.prompts.tokenizer.bytes(*id));
-        Ok(Encoded {
-            pieces: pieces.collect(),
-            tokens,
-        })
+    fn encode(&self, model: &str, prompt: &Prompt) -> BoxFuture<'static, Result<Encoded, Error>> {
+        let (service, model, prompt) = (self.clone(), model.to_owned(), prompt.clone());
+        async move {
+            service.check_model(&model)?;
+            let tokens = service.prompts.encode(prompt)?.ids;
+            let pieces = tokens.iter();
+            let pieces = pieces.map(|id| service.prompts.tokenizer.bytes(*id));
+            Ok(Encoded {
+                pieces: pieces.collect(),
+                tokens,
+            })
+        }
+        .boxed()
     }
 
-    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
+    fn decode(&self, model: &str, tokens: &[u32]) -> BoxFuture<'static, Result<String, Error>> {
+        let (service, model, tokens) = (self.clone(), model.to_owned(), tokens.to_vec());
+        async move { service.text(&model, &tokens) }.boxed()
+    }
+
+    fn tokenizer_info(&self, model: &str) -> BoxFuture<'static, Result<TokenizerInfo, Error>> {
+        let info = self.check_model(model).map(|()| self.info());
+        async { info }.boxed()
+    }
+}
+
+impl Service {
+    fn text(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
         self.check_model(model)?;
         let vocab = self.handle.vocab_size();
         if let Some(index) = tokens.iter().position(|id| *id as usize >= vocab) {
@@ -197,11 +223,10 @@ impl Inference for Service {
         Ok(self.prompts.tokenizer.decode(tokens))
     }
 
-    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error> {
-        self.check_model(model)?;
+    fn info(&self) -> TokenizerInfo {
         let tokenizer = &self.prompts.tokenizer;
         let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
-        Ok(TokenizerInfo {
+        TokenizerInfo {
             class: tokenizer.class().into(),
             bos_token: text(tokenizer.bos()),
             eos_token: text(tokenizer.eos().first().copied()),
@@ -212,6 +237,6 @@ impl Inference for Service {
                 .as_ref()
                 .map(|t| t.source().to_owned()),
             add_bos: tokenizer.add_bos(),
-        })
+        }
     }
 }

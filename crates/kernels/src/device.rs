@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 
+use crate::{Format, SelfTest, self_test};
+
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
@@ -82,6 +84,18 @@ pub enum DeviceError {
         /// What would have to change.
         reason: &'static str,
     },
+    /// A kernel computes wrong numbers there.
+    #[error(
+        "{adapter} computes wrong numbers ({kernel}: {detail}); update its driver, or use --device cpu"
+    )]
+    Wrong {
+        /// The adapter's name.
+        adapter: String,
+        /// The first kernel that failed.
+        kernel: &'static str,
+        /// What it computed.
+        detail: String,
+    },
     /// The driver refused.
     #[error("{adapter} did not start: {reason}")]
     Start {
@@ -124,7 +138,7 @@ impl fmt::Display for Kind {
 pub struct Adapter {
     /// As in `NVIDIA H100 80GB HBM3`.
     pub name: String,
-    /// The graphics API: `vulkan`, `metal` or `dx12`.
+    /// The graphics API: `vulkan`, `metal`, `dx12` or `webgpu`.
     pub backend: &'static str,
     /// What it is made of.
     pub kind: Kind,
@@ -172,6 +186,35 @@ impl Selected {
     pub fn is_cpu(&self) -> bool {
         self.device == Device::flex()
     }
+
+    /// Runs every kernel once before the device is trusted, those on weights in the `formats` of
+    /// a model. Where a GPU is wrong, [`Choice::Auto`] falls back to the CPU twin.
+    ///
+    /// # Errors
+    /// [`DeviceError::Wrong`] where the GPU was asked for.
+    pub async fn tested(
+        self,
+        choice: Choice,
+        formats: &[Format],
+    ) -> Result<(Selected, Vec<SelfTest>), DeviceError> {
+        let tests = self_test(&self.device, formats).await;
+        Ok((self.trusted(choice, &tests)?, tests))
+    }
+
+    fn trusted(self, choice: Choice, tests: &[SelfTest]) -> Result<Selected, DeviceError> {
+        let Some(wrong) = tests.iter().find(|test| !test.passed) else {
+            return Ok(self);
+        };
+        let error = DeviceError::Wrong {
+            adapter: self.description,
+            kernel: wrong.kernel,
+            detail: wrong.detail.clone(),
+        };
+        match choice {
+            Choice::Auto => Ok(cpu(error.to_string())),
+            _ => Err(error),
+        }
+    }
 }
 
 fn cpu(reason: impl Into<String>) -> Selected {
@@ -190,7 +233,7 @@ pub fn supports_f16(device: &Device) -> bool {
 
 /// The GPUs of this machine, best first.
 pub fn adapters() -> Vec<Adapter> {
-    gpu::adapters()
+    native::adapters()
 }
 
 /// Starts the device asked for.
@@ -203,7 +246,7 @@ pub fn select(choice: Choice) -> Result<Selected, DeviceError> {
     }
     let adapters = adapters();
     match pick(choice, &adapters) {
-        Some(adapter) => gpu::start(adapter, choice),
+        Some(adapter) => native::start(adapter, choice),
         None if choice == Choice::Auto && adapters.is_empty() => Ok(cpu("no GPU was found")),
         None if choice == Choice::Auto => {
             let names = list(&adapters);
@@ -248,13 +291,18 @@ fn list(adapters: &[Adapter]) -> String {
         .join(", ")
 }
 
-#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+mod native;
+#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+mod web;
+#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+pub use web::select_webgpu;
 
+/// Without GPUs, or where they start asynchronously.
 #[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
-mod gpu {
-    use burn::tensor::Device;
-
+mod native {
     use super::{Adapter, Choice, DeviceError, Selected};
 
     pub fn adapters() -> Vec<Adapter> {
@@ -267,8 +315,11 @@ mod gpu {
             reason: "GPUs start asynchronously here",
         })
     }
+}
 
-    pub fn supports_f16(_: &Device) -> bool {
+#[cfg(not(feature = "gpu"))]
+mod gpu {
+    pub fn supports_f16(_: &burn::tensor::Device) -> bool {
         false
     }
 }
@@ -320,6 +371,32 @@ mod tests {
         assert!(
             error.contains("cuda") && error.contains("vulkan"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_kernel_sends_auto_to_the_cpu_and_stops_who_asked_for_the_gpu() {
+        let card = || Selected {
+            description: "card".to_owned(),
+            ..cpu("for the test")
+        };
+        let test = |passed| SelfTest {
+            kernel: "embed",
+            format: None,
+            passed,
+            error: 0.0,
+            detail: "element 3".to_owned(),
+        };
+        let kept = card().trusted(Choice::Gpu, &[test(true)]).unwrap();
+        assert_eq!(kept.description, "card");
+
+        let wrong = [test(true), test(false)];
+        let fallen = card().trusted(Choice::Auto, &wrong).unwrap();
+        assert!(fallen.is_cpu() && fallen.reason.contains("card computes wrong numbers"));
+        let refused = card().trusted(Choice::Vulkan, &wrong).unwrap_err();
+        assert!(
+            refused.to_string().contains("embed: element 3"),
+            "{refused}"
         );
     }
 

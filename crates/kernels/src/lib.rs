@@ -4,6 +4,8 @@
 //! Operations work on burn tensors. A [`Matrix`] keeps a weight in its file's own format; the free
 //! functions and `Matrix`'s methods check shapes and dispatch to the twin of the tensor's device.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod bandwidth;
 mod cpu;
 mod device;
 mod format;
@@ -15,11 +17,13 @@ pub mod reference;
 pub mod sample;
 mod self_test;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use bandwidth::copy_bandwidth;
 pub use cpu::cpu_description;
+#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+pub use device::select_webgpu;
 pub use device::{Adapter, Choice, DeviceError, Kind, Selected, adapters, select, supports_f16};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope};
 pub use ops::{Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
-#[cfg(not(target_arch = "wasm32"))]
-pub use self_test::copy_bandwidth;
 pub use self_test::{SelfTest, self_test};

@@ -452,7 +452,7 @@ fn the_self_test_passes_on_both_twins() {
     let mut devices = vec![Device::flex()];
     devices.extend(device());
     for device in devices {
-        let results = burn::cubecl::future::block_on(self_test(&device));
+        let results = burn::cubecl::future::block_on(self_test(&device, &Format::ALL));
         assert!(results.len() > 15);
         for result in results {
             assert!(result.passed, "{result:?}");

@@ -1,6 +1,6 @@
 //! A checkpoint wherever it lies: facts at once, tensors on request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tinderbox_kernels::{Format, reference};
 
@@ -181,6 +181,14 @@ impl Checkpoint {
     /// Canonical names of all tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.placed.keys().map(String::as_str)
+    }
+
+    /// The formats of its matrices, each once.
+    pub fn formats(&self) -> Vec<Format> {
+        let infos = self.tensors.placed.values().map(|placed| &placed.info);
+        let matrices = infos.filter(|info| info.shape.len() > 1);
+        let formats: BTreeSet<Format> = matrices.map(|info| info.format).collect();
+        formats.into_iter().collect()
     }
 
     /// Reads one tensor.

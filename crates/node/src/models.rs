@@ -175,12 +175,6 @@ impl Models {
         Some((resident.serving.service.clone(), resident.lease.clone()))
     }
 
-    fn loaded(&self, model: &str) -> Result<Service, Error> {
-        let lease = self.lease(model);
-        let service = lease.map(|(service, _)| service);
-        service.ok_or_else(|| self.absent(model))
-    }
-
     /// Why there is no such model among the loaded ones.
     fn absent(&self, model: &str) -> Error {
         let state = lock(&self.0.state);
@@ -214,6 +208,20 @@ impl Models {
             self.bring(model).await?;
         }
         self.lease(model).ok_or_else(|| self.absent(model))
+    }
+
+    /// Asks the model of that name, which is loaded where it is not and stays until it answered.
+    fn ask<T: 'static>(
+        &self,
+        model: &str,
+        question: impl FnOnce(&Service) -> BoxFuture<'static, Result<T, Error>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Error>> {
+        let (models, model) = (self.clone(), model.to_owned());
+        async move {
+            let (service, _lease) = models.lease_or_load(&model).await?;
+            question(&service).await
+        }
+        .boxed()
     }
 
     /// Loads a model where it is not loaded. The loading goes on when the caller goes away.
@@ -411,28 +419,26 @@ impl Inference for Models {
     }
 
     fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>> {
-        let models = self.clone();
-        async move {
-            let (service, _lease) = models.lease_or_load(&request.model).await?;
-            let request = Request {
-                model: String::new(),
-                ..request
-            };
-            service.generate(request).await
-        }
-        .boxed()
+        let model = request.model.clone();
+        let request = Request {
+            model: String::new(),
+            ..request
+        };
+        self.ask(&model, |service| service.generate(request))
     }
 
-    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
-        self.loaded(model)?.encode("", prompt)
+    fn encode(&self, model: &str, prompt: &Prompt) -> BoxFuture<'static, Result<Encoded, Error>> {
+        let prompt = prompt.clone();
+        self.ask(model, move |service| service.encode("", &prompt))
     }
 
-    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
-        self.loaded(model)?.decode("", tokens)
+    fn decode(&self, model: &str, tokens: &[u32]) -> BoxFuture<'static, Result<String, Error>> {
+        let tokens = tokens.to_vec();
+        self.ask(model, move |service| service.decode("", &tokens))
     }
 
-    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error> {
-        self.loaded(model)?.tokenizer_info("")
+    fn tokenizer_info(&self, model: &str) -> BoxFuture<'static, Result<TokenizerInfo, Error>> {
+        self.ask(model, |service| service.tokenizer_info(""))
     }
 }
 
@@ -450,6 +456,7 @@ mod tests {
             answer.err(),
             Some(Error::Unavailable { retry_after, .. }) if retry_after > Duration::ZERO
         ));
-        assert!(models.decode("", &[1]).is_err());
+        let text = futures::executor::block_on(models.decode("", &[1]));
+        assert!(text.is_err());
     }
 }

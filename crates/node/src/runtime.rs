@@ -1,6 +1,5 @@
 //! A model on a device, its engine on a thread of its own.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,16 +7,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use futures::executor::block_on;
-use tinderbox_engine::{DecoderRunner, Engine, Handle, Limits, Options, RunnerError, Service};
-use tinderbox_kernels::{Choice, Format, Selected, select, supports_f16};
-use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
-use tinderbox_protocol::{Error, ModelCard};
+use tinderbox_engine::{DecoderRunner, Engine, Handle, Limits, RunnerError, Service, Setup};
+use tinderbox_kernels::{Choice, Selected, select};
+use tinderbox_model::{Checkpoint, Decoder, KvType};
+use tinderbox_protocol::Error;
 
 use crate::pull::Local;
 use crate::settings::{Kv, Settings};
 
-/// Tokens in a KV block.
-const BLOCK: usize = 16;
 /// Largest default context: more is asked for with `--context`.
 const CONTEXT: usize = 8192;
 /// Most bytes the KV cache takes beyond one full context.
@@ -56,38 +53,19 @@ pub async fn load(
     admit: impl FnOnce(u64) -> Result<(), Error>,
 ) -> anyhow::Result<Loaded> {
     let choice: Choice = settings.device.parse()?;
-    let selected = select(choice)?;
     let checkpoint = Checkpoint::open(path).await?;
-    let config = &checkpoint.config;
-
-    let context = settings
-        .context
-        .map_or(CONTEXT, |n| n as usize)
-        .min(config.context);
-    let kv = match settings.kv_type {
-        Kv::F16 => KvType::F16,
-        Kv::F32 => KvType::F32,
-        Kv::Auto => {
-            let embedding = checkpoint.info("token_embd.weight");
-            let exact = embedding.is_some_and(|info| info.format == Format::F32);
-            if exact || !supports_f16(&selected.device) {
-                KvType::F32
-            } else {
-                KvType::F16
-            }
-        }
-    };
-    let number = if kv == KvType::F16 { 2 } else { 4 };
-    let token = 2 * config.layers.len() * config.kv_heads * config.head_dim * number;
-    let affordable = (CACHE_BYTES / token.max(1)).max(context);
-    let tokens = (context * usize::from(settings.max_sequences)).min(affordable);
-    let options = LoadOptions {
-        context,
-        block_size: BLOCK,
-        blocks: tokens.div_ceil(BLOCK),
-        kv,
-    };
-    admit((weight_bytes(path)? + options.blocks * BLOCK * token) as u64)?;
+    let (selected, tests) = select(choice)?
+        .tested(choice, &checkpoint.formats())
+        .await?;
+    for wrong in tests.iter().filter(|test| !test.passed) {
+        tracing::warn!(
+            kernel = wrong.kernel,
+            detail = wrong.detail,
+            "a kernel is wrong"
+        );
+    }
+    let (options, cache) = setup(settings, String::new()).plan(&checkpoint, &selected.device);
+    admit((weight_bytes(path)? + cache) as u64)?;
     let decoder = Decoder::load(&checkpoint, &selected.device, options).await?;
     Ok(Loaded {
         decoder,
@@ -198,43 +176,9 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
         checkpoint,
         selected,
     } = loaded;
-    let dtype = main_format(&checkpoint);
-    let tokenizer = Arc::new(checkpoint.tokenizer);
-    let start = Instant::now();
-    let options = Options {
-        limits: Limits {
-            max_sequences: settings.max_sequences.into(),
-            max_queue: settings.max_queue as usize,
-            prefill_rows: PREFILL_ROWS,
-            ..Limits::default()
-        },
-        clock: Arc::new(move || start.elapsed()),
-        entropy: uuid::Uuid::new_v4().as_u64_pair().0,
-    };
-    let memory = BTreeMap::from([
-        ("kv_cache", decoder.cache_bytes() as u64),
-        ("weights", decoder.weight_bytes() as u64),
-    ]);
-    let bytes = memory.values().sum();
-    let runner = DecoderRunner::new(decoder, PREFILL_ROWS + usize::from(settings.max_sequences));
-    let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
-    let card = ModelCard {
-        id: local.name.clone(),
-        created: unix_seconds(),
-        context_length: handle.context(),
-        vocab_size: tokenizer.vocab_size(),
-        device: selected.description.clone(),
-        dtype,
-    };
-    let aliases = Vec::new();
-    let service = Service::new(
-        handle,
-        tokenizer,
-        checkpoint.template,
-        card,
-        aliases,
-        memory,
-    );
+    let setup = setup(settings, local.name.clone());
+    let bytes = (decoder.cache_bytes() + decoder.weight_bytes()) as u64;
+    let (engine, service) = setup.engine(decoder, checkpoint, selected.description.clone());
     (
         engine,
         Parts {
@@ -245,15 +189,28 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
     )
 }
 
-/// The format that most tensors of more than one row have.
-fn main_format(checkpoint: &Checkpoint) -> String {
-    let mut counts = BTreeMap::<String, usize>::new();
-    let infos = checkpoint.names().filter_map(|name| checkpoint.info(name));
-    for info in infos.filter(|info| info.shape.len() > 1) {
-        *counts.entry(info.format.to_string()).or_default() += 1;
+/// How a host serves a model of that name.
+fn setup(settings: &Settings, name: String) -> Setup {
+    let start = Instant::now();
+    Setup {
+        name,
+        context: settings.context.map_or(CONTEXT, |n| n as usize),
+        kv: match settings.kv_type {
+            Kv::F16 => Some(KvType::F16),
+            Kv::F32 => Some(KvType::F32),
+            Kv::Auto => None,
+        },
+        cache_bytes: CACHE_BYTES,
+        limits: Limits {
+            max_sequences: settings.max_sequences.into(),
+            max_queue: settings.max_queue as usize,
+            prefill_rows: PREFILL_ROWS,
+            ..Limits::default()
+        },
+        clock: Arc::new(move || start.elapsed()),
+        entropy: uuid::Uuid::new_v4().as_u64_pair().0,
+        now: unix_seconds(),
     }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    most.map_or_else(String::new, |(format, _)| format)
 }
 
 /// The time, in whole seconds since 1970.

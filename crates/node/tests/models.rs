@@ -117,7 +117,10 @@ async fn unloading_waits_for_what_runs_and_loading_brings_the_model_back() {
     assert_eq!(models.unload("").await, Ok(None));
     assert_eq!(models.unload("a").await, Ok(None));
     assert_eq!(ask(&models, "", 1).await.err(), Some(Error::NoModel));
-    assert_eq!(models.encode("", &Prompt::default()), Err(Error::NoModel));
+    assert_eq!(
+        models.encode("", &Prompt::default()).await,
+        Err(Error::NoModel)
+    );
     assert_eq!(models.load("a").await, Ok(Loaded::Now));
     assert_eq!(count(ask(&models, "dummy", 1).await.unwrap()).await, 1);
 }
@@ -160,4 +163,22 @@ async fn requests_that_name_the_same_model_load_it_once() {
         assert_eq!(count(answer.unwrap()).await, 2);
     }
     assert_eq!(names(&models), ["b"]);
+}
+
+#[tokio::test]
+async fn a_question_about_its_tokens_loads_a_model_too() {
+    let (models, _folder) = server(1);
+    let prompt = Prompt::Text {
+        text: "ab".into(),
+        add_special_tokens: Some(false),
+    };
+    let tokens = models.encode("b", &prompt).await.unwrap().tokens;
+    assert_eq!(names(&models), ["b"]);
+    assert_eq!(models.decode("a", &tokens).await.unwrap(), "ab");
+    assert_eq!(names(&models), ["a"]);
+    assert!(models.tokenizer_info("c").await.is_ok());
+    assert!(matches!(
+        models.encode("d", &prompt).await,
+        Err(Error::ModelNotFound { .. })
+    ));
 }

@@ -49,23 +49,23 @@ pub trait Inference: Send + Sync + 'static {
     /// length, a full queue.
     fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>>;
 
-    /// Text or messages to token ids. `model` empty means the default model.
+    /// Text or messages to token ids.
     ///
     /// # Errors
     /// Unknown model, template error.
-    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error>;
+    fn encode(&self, model: &str, prompt: &Prompt) -> BoxFuture<'static, Result<Encoded, Error>>;
 
     /// Token ids to text; bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// Unknown model, or an id outside the vocabulary.
-    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error>;
+    fn decode(&self, model: &str, tokens: &[u32]) -> BoxFuture<'static, Result<String, Error>>;
 
     /// Facts about the tokenizer.
     ///
     /// # Errors
     /// Unknown model.
-    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error>;
+    fn tokenizer_info(&self, model: &str) -> BoxFuture<'static, Result<TokenizerInfo, Error>>;
 }
 
 /// A model that is served.

@@ -102,7 +102,7 @@ async fn tokenize(State(context): State<Context>, body: Payload) -> Result<Respo
     ])?;
     let answer = match dialect {
         Dialect::Lorax => lorax::tokenize(context, body).await,
-        _ => openai::tokenize(&context, &body),
+        _ => openai::tokenize(&context, &body).await,
     };
     Ok(decided(dialect, answer))
 }

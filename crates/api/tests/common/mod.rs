@@ -358,38 +358,44 @@ impl Inference for Fake {
         .boxed()
     }
 
-    fn encode(&self, model: &str, prompt: &Prompt) -> Result<Encoded, Error> {
-        self.check(model)?;
-        let tokens = self.ids(prompt).0;
-        Ok(Encoded {
-            pieces: tokens.iter().map(|id| bytes_of(*id)).collect(),
-            tokens,
-        })
+    fn encode(&self, model: &str, prompt: &Prompt) -> BoxFuture<'static, Result<Encoded, Error>> {
+        let encoded = self.check(model).map(|()| {
+            let tokens = self.ids(prompt).0;
+            Encoded {
+                pieces: tokens.iter().map(|id| bytes_of(*id)).collect(),
+                tokens,
+            }
+        });
+        async { encoded }.boxed()
     }
 
-    fn decode(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
-        self.check(model)?;
-        if let Some(at) = tokens.iter().position(|id| *id as usize >= VOCAB) {
-            return Err(Error::Invalid {
-                field: format!("tokens[{at}]"),
-                reason: format!("the token ids end at {}", VOCAB - 1),
-            });
-        }
-        let bytes: Vec<u8> = tokens.iter().flat_map(|id| bytes_of(*id)).collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    fn decode(&self, model: &str, tokens: &[u32]) -> BoxFuture<'static, Result<String, Error>> {
+        let text = self.check(model).and_then(|()| text_of(tokens));
+        async { text }.boxed()
     }
 
-    fn tokenizer_info(&self, model: &str) -> Result<TokenizerInfo, Error> {
-        self.check(model)?;
-        Ok(TokenizerInfo {
+    fn tokenizer_info(&self, model: &str) -> BoxFuture<'static, Result<TokenizerInfo, Error>> {
+        let info = self.check(model).map(|()| TokenizerInfo {
             class: "bytes".into(),
             bos_token: Some("<s>".into()),
             eos_token: Some("</s>".into()),
             pad_token: None,
             chat_template: Some("{{ messages }}".into()),
             add_bos: true,
-        })
+        });
+        async { info }.boxed()
     }
+}
+
+fn text_of(tokens: &[u32]) -> Result<String, Error> {
+    if let Some(at) = tokens.iter().position(|id| *id as usize >= VOCAB) {
+        return Err(Error::Invalid {
+            field: format!("tokens[{at}]"),
+            reason: format!("the token ids end at {}", VOCAB - 1),
+        });
+    }
+    let bytes: Vec<u8> = tokens.iter().flat_map(|id| bytes_of(*id)).collect();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What a router of the fake needs; a test changes what it is about.

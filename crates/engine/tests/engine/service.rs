@@ -97,10 +97,13 @@ fn refusal(request: Request) -> Error {
 #[test]
 fn a_text_is_continued_from_its_tokens() {
     let (service, engine, handle) = service(false, "");
-    let tokens = service.encode("tiny", &text("hello abc", None)).unwrap();
+    let tokens = block_on(service.encode("tiny", &text("hello abc", None))).unwrap();
     assert!(!tokens.tokens.is_empty());
     assert_eq!(tokens.pieces.concat(), b"hello abc");
-    assert_eq!(service.decode("", &tokens.tokens).unwrap(), "hello abc");
+    assert_eq!(
+        block_on(service.decode("", &tokens.tokens)).unwrap(),
+        "hello abc"
+    );
     let mut open = request(text("hello abc", None));
     open.stop.ignore_eos = true;
     let answer = ask((service, engine, handle), open);
@@ -110,11 +113,8 @@ fn a_text_is_continued_from_its_tokens() {
 #[test]
 fn the_bos_follows_the_checkpoint_the_caller_and_the_template() {
     let first = |add_bos, template, prompt: &Prompt| {
-        let tokens = service(add_bos, template)
-            .0
-            .encode("", prompt)
-            .unwrap()
-            .tokens;
+        let encoded = block_on(service(add_bos, template).0.encode("", prompt));
+        let tokens = encoded.unwrap().tokens;
         tokens.iter().take_while(|id| **id == 1).count()
     };
     assert_eq!(first(true, "", &text("ab", None)), 1);
@@ -152,13 +152,13 @@ fn an_added_bos_has_no_prompt_logprob_and_a_written_one_has() {
 fn models_are_found_by_id_alias_and_default() {
     let (service, ..) = service(false, "");
     for name in ["", "tiny", "other/tiny"] {
-        assert!(service.tokenizer_info(name).is_ok());
+        assert!(block_on(service.tokenizer_info(name)).is_ok());
     }
     let missing = Error::ModelNotFound {
         model: "gpt".into(),
         known: "tiny".into(),
     };
-    assert_eq!(service.decode("gpt", &[1]), Err(missing.clone()));
+    assert_eq!(block_on(service.decode("gpt", &[1])), Err(missing.clone()));
     assert_eq!(
         refusal(Request {
             model: "gpt".into(),
@@ -186,13 +186,12 @@ fn wrong_requests_are_refused_before_the_first_token() {
     let mut bad = request(text("a", None));
     bad.sampling.temperature = f32::NAN;
     assert!(matches!(refusal(bad), Error::Invalid { field, .. } if field == "temperature"));
-    let outside = service(false, "").0.decode("", &[3, 64]);
+    let outside = block_on(service(false, "").0.decode("", &[3, 64]));
     assert!(matches!(outside, Err(Error::Invalid { field, .. }) if field == "tokens[1]"));
-    let none = service(false, "").0.encode("", &chat("a"));
+    let none = block_on(service(false, "").0.encode("", &chat("a")));
     assert!(matches!(none, Err(Error::Template(_))));
-    let raised = service(false, "\n{{ raise_exception('no') }}")
-        .0
-        .encode("", &chat("a"));
+    let raising = service(false, "\n{{ raise_exception('no') }}").0;
+    let raised = block_on(raising.encode("", &chat("a")));
     assert_eq!(raised, Err(Error::Template("no (line 2)".into())));
 }
 
@@ -218,7 +217,7 @@ fn ten_megabytes_are_refused_or_cut_without_being_tokenized() {
 #[test]
 fn the_tokenizer_tells_about_itself_and_health_about_the_engine() {
     let (service, _engine, handle) = service(true, TEMPLATE);
-    let info = service.tokenizer_info("").unwrap();
+    let info = block_on(service.tokenizer_info("")).unwrap();
     assert_eq!(info.bos_token.as_deref(), Some("<s>"));
     assert_eq!(info.eos_token.as_deref(), Some("</s>"));
     assert_eq!(info.chat_template.as_deref(), Some(TEMPLATE));

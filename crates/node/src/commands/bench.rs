@@ -112,6 +112,7 @@ async fn measure(
     // Last, so that its buffer does not count as the model's memory.
     let peak_bytes = peak_memory();
     let copy_bytes_per_s = copy_bandwidth(&selected.device).await;
+    let copy_bytes_per_s = copy_bytes_per_s.map_err(anyhow::Error::msg)?;
     for figures in &mut results {
         figures.bandwidth_share = figures.decode_bytes_per_s / copy_bytes_per_s;
     }

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use tinderbox_kernels::{Choice, adapters, copy_bandwidth, cpu_description, select, self_test};
+use tinderbox_kernels::{
+    Choice, Format, adapters, copy_bandwidth, cpu_description, select, self_test,
+};
 
 use crate::runtime::use_threads;
 use crate::settings::Settings;
@@ -23,7 +25,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let adapters = adapters();
     let choice: Choice = settings.device.parse()?;
     let selected = select(choice)?;
-    let tests = self_test(&selected.device).await;
+    let tests = self_test(&selected.device, &Format::ALL).await;
     let bandwidth = copy_bandwidth(&selected.device).await;
     let failed = tests.iter().filter(|test| !test.passed).count();
 
@@ -52,7 +54,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             "version": env!("CARGO_PKG_VERSION"), "cpu": cpu_description(),
             "cache": super::cache(settings)?, "adapters": adapters,
             "device": selected.description, "reason": selected.reason,
-            "software": selected.software, "copy_bytes_per_second": bandwidth,
+            "software": selected.software, "copy_bytes_per_second": bandwidth.ok(),
             "self_test": tests,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -79,7 +81,10 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             );
         }
         println!("device     {} ({})", selected.description, selected.reason);
-        println!("bandwidth  {:.1} GB/s", bandwidth / 1e9);
+        match &bandwidth {
+            Ok(rate) => println!("bandwidth  {:.1} GB/s", rate / 1e9),
+            Err(reason) => println!("bandwidth  not measured: {reason}"),
+        }
         for test in &tests {
             let format = test
                 .format

@@ -25,7 +25,11 @@ impl Plan {
     ///
     /// # Errors
     /// A number outside its range, an unknown model, a prompt that does not fit the context.
-    pub fn new(context: &Context, prompts: Vec<Prompt>, options: Options) -> Result<Self, Error> {
+    pub async fn new(
+        context: &Context,
+        prompts: Vec<Prompt>,
+        options: Options,
+    ) -> Result<Self, Error> {
         let id = format!("gen-{}", context.place.new_id());
         let asked = max_tokens(&options)?;
         let common = Request {
@@ -33,18 +37,18 @@ impl Plan {
             model: options.model_id.unwrap_or_default(),
             ..Request::default()
         };
-        let request = |(index, prompt): (usize, Prompt)| {
-            Ok(Request {
+        let mut requests = Vec::new();
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            requests.push(Request {
                 id: format!("{id}-{index}"),
-                max_tokens: Some(asked.min(room(context, &common.model, &prompt)?)),
+                max_tokens: Some(asked.min(room(context, &common.model, &prompt).await?)),
                 prompt,
                 ..common.clone()
-            })
-        };
-        let requests = prompts.into_iter().enumerate().map(request);
+            });
+        }
         Ok(Plan {
             deadline: deadline(context, options.max_time)?,
-            requests: requests.collect::<Result<_, _>>()?,
+            requests,
         })
     }
 
@@ -132,8 +136,8 @@ fn turn(role: &str, content: String) -> protocol::Message {
 }
 
 /// Tokens the context leaves for an answer, 1 or more.
-fn room(context: &Context, model: &str, prompt: &Prompt) -> Result<usize, Error> {
-    let prompt = context.inference.encode(model, prompt)?.tokens.len();
+async fn room(context: &Context, model: &str, prompt: &Prompt) -> Result<usize, Error> {
+    let prompt = context.inference.encode(model, prompt).await?.tokens.len();
     let card = context.card(model).ok_or(Error::NoModel)?;
     match card.context_length.saturating_sub(prompt) {
         0 => Err(Error::ContextOverflow {

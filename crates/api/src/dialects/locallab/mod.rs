@@ -86,7 +86,7 @@ async fn generated(context: &Context, caller: Caller, body: &[u8]) -> Reply {
     let asked: wire::Generate = read(body)?;
     let prompt = ask::prompt(asked.prompt, asked.system_prompt.as_deref());
     let model = model(context, &asked.options);
-    let plan = Plan::new(context, vec![prompt], asked.options)?;
+    let plan = Plan::new(context, vec![prompt], asked.options).await?;
     let streams = plan.start(context).await?;
     match asked.stream {
         Some(true) => Ok(stream::response(streams, Frame::Text)),
@@ -102,7 +102,7 @@ async fn generate_batch(State(context): State<Context>, caller: Caller, body: Pa
     admit(&context, caller)?;
     let asked: wire::Batch = read(&body.bytes()?)?;
     let prompts = ask::prompts(asked.prompts, asked.system_prompt.as_deref())?;
-    let plan = Plan::new(&context, prompts, asked.options)?;
+    let plan = Plan::new(&context, prompts, asked.options).await?;
     Ok(reply::batch(plan.start(&context).await?).await?)
 }
 
@@ -125,7 +125,7 @@ async fn chat(
     let asked: wire::Chat = read(&body.bytes()?)?;
     let system = instructions.of(&model(&context, &asked.options));
     let prompt = ask::chat(asked.messages, system)?;
-    let plan = Plan::new(&context, vec![prompt], asked.options)?;
+    let plan = Plan::new(&context, vec![prompt], asked.options).await?;
     let streams = plan.start(&context).await?;
     match asked.stream {
         Some(true) => Ok(stream::response(streams, Frame::Chat)),

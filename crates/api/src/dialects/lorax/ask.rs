@@ -46,7 +46,7 @@ pub(super) struct Form {
 ///
 /// # Errors
 /// A field that is wrong or not supported, an adapter that does not exist.
-pub(super) fn plan(context: &Context, model: String, wire: Generate) -> Result<Plan, Error> {
+pub(super) async fn plan(context: &Context, model: String, wire: Generate) -> Result<Plan, Error> {
     let inputs = wire.inputs.filter(|inputs| !inputs.is_empty());
     let inputs = inputs.ok_or_else(|| invalid("inputs", "is missing or empty"))?;
     let mut p = wire.parameters.unwrap_or_default();
@@ -82,11 +82,13 @@ pub(super) fn plan(context: &Context, model: String, wire: Generate) -> Result<P
         add_special_tokens: None,
     };
     if let Some(keep) = keep {
-        prompt = truncate::prompt(context, &model, prompt, keep).map_err(renamed)?;
+        prompt = truncate::prompt(context, &model, prompt, keep)
+            .await
+            .map_err(renamed)?;
     }
     if prefill {
         // In ids, an added BOS is a token like others.
-        let encoded = context.inference.encode(&model, &prompt);
+        let encoded = context.inference.encode(&model, &prompt).await;
         prompt = Prompt::Tokens(encoded.map_err(renamed)?.tokens);
     }
     Ok(Plan {

@@ -78,7 +78,8 @@ pub(crate) async fn generate(context: Context, body: Bytes) -> Response {
 
 /// `POST /tokenize` for a body that is LoRAX's.
 pub(crate) async fn tokenize(context: Context, body: Bytes) -> Response {
-    let tokens = parse(&body).and_then(|wire| tokenizer::tokenize(&context, wire));
+    let tokens = async { tokenizer::tokenize(&context, parse(&body)?).await };
+    let tokens = tokens.await;
     tokens.map(Json).map_err(Refusal::from).into_response()
 }
 
@@ -186,12 +187,12 @@ async fn whole(
     wire: Generate,
 ) -> Result<(HeaderMap, Generated), Refusal> {
     let watch = Watch::start(context);
-    let plan = ask::plan(context, model, wire)?;
+    let plan = ask::plan(context, model, wire).await?;
     Ok(reply::whole(context, watch, plan).await?)
 }
 
 async fn streamed(context: &Context, model: String, wire: Generate) -> Reply {
-    let plan = ask::plan(context, model, wire)?;
+    let plan = ask::plan(context, model, wire).await?;
     Ok(stream::answer(context, plan).await?)
 }
 

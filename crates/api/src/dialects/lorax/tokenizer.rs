@@ -12,20 +12,20 @@ use crate::tokens::Offset;
 ///
 /// # Errors
 /// No text, no model.
-pub(super) fn tokenize(context: &Context, wire: Tokenize) -> Result<Vec<SimpleToken>, Error> {
+pub(super) async fn tokenize(context: &Context, wire: Tokenize) -> Result<Vec<SimpleToken>, Error> {
     let inputs = wire.inputs;
     let inputs = inputs.ok_or_else(|| invalid("inputs", "is required"))?;
     let special = wire.add_special_tokens.unwrap_or(true);
-    let encode = |text: &str| {
+    let encode = async |text: &str| {
         let prompt = Prompt::Text {
             text: text.into(),
             add_special_tokens: Some(special),
         };
-        context.inference.encode("", &prompt)
+        context.inference.encode("", &prompt).await
     };
     // What is added to no text is added to any, before it or behind it.
-    let added = encode("")?.tokens;
-    let Encoded { tokens, pieces } = encode(&inputs)?;
+    let added = encode("").await?.tokens;
+    let Encoded { tokens, pieces } = encode(&inputs).await?;
     let before = tokens
         .iter()
         .zip(&added)

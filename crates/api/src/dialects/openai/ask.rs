@@ -36,7 +36,7 @@ pub(super) fn request(
 ///
 /// # Errors
 /// A count that is none, or a prompt that has no tokens.
-pub(super) fn truncated(
+pub(super) async fn truncated(
     context: &Context,
     request: &Request,
     prompt: Prompt,
@@ -59,5 +59,5 @@ pub(super) fn truncated(
             }
         },
     };
-    truncate::prompt(context, &request.model, prompt, keep)
+    truncate::prompt(context, &request.model, prompt, keep).await
 }

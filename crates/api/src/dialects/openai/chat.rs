@@ -18,7 +18,7 @@ use crate::payload::Ask;
 ///
 /// # Errors
 /// A field that is wrong or not supported.
-pub(super) fn plan(
+pub(super) async fn plan(
     context: &Context,
     ask: Ask<ChatCompletion, Options>,
 ) -> Result<Plan<Messages>, Error> {
@@ -42,7 +42,7 @@ pub(super) fn plan(
     let guideline = wire.guideline.map(|text| ("guideline".into(), text.into()));
     chat.variables.extend(guideline);
     let prompt = Prompt::Chat(chat);
-    let prompt = ask::truncated(context, &common, prompt, options.truncate_prompt_tokens)?;
+    let prompt = ask::truncated(context, &common, prompt, options.truncate_prompt_tokens).await?;
     let form = Messages {
         names: Names::of(&options),
     };

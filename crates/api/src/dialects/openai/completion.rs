@@ -24,7 +24,10 @@ const DEFAULT_MAX_TOKENS: u32 = 16;
 ///
 /// # Errors
 /// A field that is wrong or not supported; a model or token id that does not exist.
-pub(super) fn plan(context: &Context, ask: Ask<Completion, Options>) -> Result<Plan<Texts>, Error> {
+pub(super) async fn plan(
+    context: &Context,
+    ask: Ask<Completion, Options>,
+) -> Result<Plan<Texts>, Error> {
     let (wire, mut options) = (ask.own, ask.options);
     if wire.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(invalid("suffix", "is not supported"));
@@ -47,19 +50,17 @@ pub(super) fn plan(context: &Context, ask: Ask<Completion, Options>) -> Result<P
 
     let wire_prompt = wire.prompt;
     let wire_prompt = wire_prompt.ok_or_else(|| invalid("prompt", "is required"))?;
-    let prompts = prompts(wire_prompt, wire.add_special_tokens)?.into_iter();
     let keep_tokens = options.truncate_prompt_tokens;
-    let prompts = prompts.map(|prompt| ask::truncated(context, &common, prompt, keep_tokens));
-    let prompts: Vec<protocol::Prompt> = prompts.collect::<Result<_, _>>()?;
-
-    let echo = if echo {
-        let texts = prompts.iter().map(|p| text_of(context, &common.model, p));
-        Some(texts.collect::<Result<_, _>>()?)
-    } else {
-        None
-    };
+    let (mut kept, mut texts) = (Vec::new(), Vec::new());
+    for prompt in prompts(wire_prompt, wire.add_special_tokens)? {
+        let prompt = ask::truncated(context, &common, prompt, keep_tokens).await?;
+        if echo {
+            texts.push(text_of(context, &common.model, &prompt).await?);
+        }
+        kept.push(prompt);
+    }
     let form = Texts {
-        echo,
+        echo: echo.then_some(texts),
         keep,
         logprobs: logprobs.is_some(),
         names: Names::of(&options),
@@ -67,7 +68,7 @@ pub(super) fn plan(context: &Context, ask: Ask<Completion, Options>) -> Result<P
     };
     Ok(Plan {
         batch: Batch {
-            prompts,
+            prompts: kept,
             samples,
             common,
         },
@@ -102,12 +103,19 @@ fn prompts(wire: Prompt, add_special_tokens: Option<bool>) -> Result<Vec<protoco
 }
 
 /// A prompt's text, for the echo.
-fn text_of(context: &Context, model: &str, prompt: &protocol::Prompt) -> Result<String, Error> {
+async fn text_of(
+    context: &Context,
+    model: &str,
+    prompt: &protocol::Prompt,
+) -> Result<String, Error> {
     let inference = &context.inference;
     let text = match prompt {
         protocol::Prompt::Text { text, .. } => Ok(text.clone()),
-        protocol::Prompt::Tokens(ids) => inference.decode(model, ids),
-        chat => inference.decode(model, &inference.encode(model, chat)?.tokens),
+        protocol::Prompt::Tokens(ids) => inference.decode(model, ids).await,
+        chat => {
+            let tokens = inference.encode(model, chat).await?.tokens;
+            inference.decode(model, &tokens).await
+        }
     };
     text.map_err(|error| match error {
         Error::Invalid { reason, .. } => invalid("prompt", reason),

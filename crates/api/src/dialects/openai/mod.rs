@@ -63,7 +63,7 @@ pub(crate) fn generation() -> Routes {
 )]
 async fn chat_completions(State(context): State<Context>, body: Payload) -> Reply {
     let body = body.bytes()?;
-    let plan = chat::plan(&context, Ask::read(&body)?)?;
+    let plan = chat::plan(&context, Ask::read(&body)?).await?;
     form::answer(&context, plan).await
 }
 
@@ -82,7 +82,7 @@ async fn chat_completions(State(context): State<Context>, body: Payload) -> Repl
 )]
 async fn completions(State(context): State<Context>, body: Payload) -> Reply {
     let body = body.bytes()?;
-    let plan = completion::plan(&context, Ask::read(&body)?)?;
+    let plan = completion::plan(&context, Ask::read(&body)?).await?;
     form::answer(&context, plan).await
 }
 
@@ -112,8 +112,9 @@ async fn show_model(
 }
 
 /// `POST /tokenize` for a body that is vLLM's or llama.cpp's.
-pub(crate) fn tokenize(context: &Context, body: &[u8]) -> Response {
-    let tokens = parse(body).and_then(|wire| tokenizer::tokenize(context, wire));
+pub(crate) async fn tokenize(context: &Context, body: &[u8]) -> Response {
+    let tokens = async { tokenizer::tokenize(context, parse(body)?).await };
+    let tokens = tokens.await;
     tokens.map(Json).map_err(Refusal::from).into_response()
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn tokenize(context: &Context, body: &[u8]) -> Response {
     (status = "default", description = "Why there are none", body = ErrorBody),
 ))]
 async fn tokenize_here(State(context): State<Context>, body: Payload) -> Reply {
-    Ok(tokenize(&context, &body.bytes()?))
+    Ok(tokenize(&context, &body.bytes()?).await)
 }
 
 /// Token ids to text
@@ -136,7 +137,7 @@ async fn detokenize(
     body: Payload,
 ) -> Result<Json<tokenizer::Text>, Refusal> {
     let ask = parse(&body.bytes()?)?;
-    Ok(Json(tokenizer::detokenize(&context, ask)?))
+    Ok(Json(tokenizer::detokenize(&context, ask).await?))
 }
 
 /// Facts about the tokenizer
@@ -145,7 +146,7 @@ async fn detokenize(
     (status = "default", description = "Why there are none", body = ErrorBody),
 ))]
 async fn tokenizer_info(State(context): State<Context>) -> Result<Json<tokenizer::Info>, Refusal> {
-    Ok(Json(tokenizer::info(&context)?))
+    Ok(Json(tokenizer::info(&context).await?))
 }
 
 /// What the dialect says of itself.

@@ -49,14 +49,14 @@ pub(super) struct Info {
 
 /// # Errors
 /// No prompt, one that is not a text or messages, an unknown model, a template error.
-pub(super) fn tokenize(context: &Context, wire: Tokenize) -> Result<Tokens, Error> {
+pub(super) async fn tokenize(context: &Context, wire: Tokenize) -> Result<Tokens, Error> {
     let list = match (wire.prompt, wire.messages) {
         (Some(Prompt::Text(text)), None) => {
             let prompt = protocol::Prompt::Text {
                 text,
                 add_special_tokens: wire.add_special_tokens,
             };
-            return encoded(context, wire.model, prompt, wire.return_token_strs);
+            return encoded(context, wire.model, prompt, wire.return_token_strs).await;
         }
         (Some(Prompt::Messages(list)), None) | (None, Some(list)) => list,
         (Some(_), None) => return Err(invalid("prompt", "is not a string and not messages")),
@@ -67,17 +67,17 @@ pub(super) fn tokenize(context: &Context, wire: Tokenize) -> Result<Tokens, Erro
         add_generation_prompt: wire.add_generation_prompt.unwrap_or(true),
         ..messages::chat(list, wire.tools.unwrap_or_default())?
     });
-    encoded(context, wire.model, prompt, wire.return_token_strs)
+    encoded(context, wire.model, prompt, wire.return_token_strs).await
 }
 
-fn encoded(
+async fn encoded(
     context: &Context,
     model: Option<String>,
     prompt: protocol::Prompt,
     strings: Option<bool>,
 ) -> Result<Tokens, Error> {
     let model = model.unwrap_or_default();
-    let Encoded { tokens, pieces } = context.inference.encode(&model, &prompt)?;
+    let Encoded { tokens, pieces } = context.inference.encode(&model, &prompt).await?;
     Ok(Tokens {
         count: tokens.len(),
         max_model_len: max_length(context, &model),
@@ -91,19 +91,19 @@ fn encoded(
 
 /// # Errors
 /// No tokens, one outside the vocabulary, an unknown model.
-pub(super) fn detokenize(context: &Context, wire: Detokenize) -> Result<Text, Error> {
+pub(super) async fn detokenize(context: &Context, wire: Detokenize) -> Result<Text, Error> {
     let tokens = wire.tokens;
     let tokens = tokens.ok_or_else(|| invalid("tokens", "is required"))?;
     let model = wire.model.unwrap_or_default();
-    let prompt = context.inference.decode(&model, &tokens)?;
+    let prompt = context.inference.decode(&model, &tokens).await?;
     let content = prompt.clone();
     Ok(Text { prompt, content })
 }
 
 /// # Errors
 /// No model is served.
-pub(super) fn info(context: &Context) -> Result<Info, Error> {
-    let info = context.inference.tokenizer_info("")?;
+pub(super) async fn info(context: &Context) -> Result<Info, Error> {
+    let info = context.inference.tokenizer_info("").await?;
     Ok(Info {
         tokenizer_class: info.class,
         bos_token: info.bos_token,

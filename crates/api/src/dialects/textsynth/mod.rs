@@ -113,8 +113,8 @@ async fn tokenize(
     body: Payload,
 ) -> Result<Json<Tokenized>, Refusal> {
     let wire = parse(&body.bytes()?)?;
-    let tokens = tokenizer::tokenize(&context, &name(engine)?, wire);
-    Ok(Json(tokens?))
+    let tokens = tokenizer::tokenize(&context, &name(engine)?, wire).await?;
+    Ok(Json(tokens))
 }
 
 /// Translations, images, speech and embeddings: refused

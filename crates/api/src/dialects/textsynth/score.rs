@@ -20,7 +20,7 @@ pub(super) async fn scored(
     let continuation =
         continuation.ok_or_else(|| invalid("continuation", "is missing or empty"))?;
     let before = wire.context.unwrap_or_default();
-    let (tokens, border) = tokens(context, &engine, &before, &continuation)?;
+    let (tokens, border) = tokens(context, &engine, &before, &continuation).await?;
     let batch = Batch {
         prompts: vec![Prompt::Tokens(tokens)],
         samples: 1,
@@ -48,33 +48,33 @@ pub(super) async fn scored(
 }
 
 /// The tokens of context and continuation as one text, and how many of them are the context's.
-fn tokens(
+async fn tokens(
     context: &Context,
     engine: &str,
     before: &str,
     continuation: &str,
 ) -> Result<(Vec<u32>, usize), Error> {
-    let encode = |text: String, add_special_tokens| {
+    let encode = async |text: String, add_special_tokens| {
         let prompt = Prompt::Text {
             text,
             add_special_tokens,
         };
-        let encoded = context.inference.encode(engine, &prompt);
+        let encoded = context.inference.encode(engine, &prompt).await;
         encoded.map(|encoded| encoded.tokens)
     };
     // The end-of-text token takes the place of an empty context, and that of a BOS.
     let special = before.is_empty().then_some(false);
-    let whole = encode(format!("{before}{continuation}"), special)?;
-    let border = border(&encode(before.into(), special)?, &whole);
+    let whole = encode(format!("{before}{continuation}"), special).await?;
+    let border = border(&encode(before.into(), special).await?, &whole);
     if border > 0 {
         return Ok((whole, border));
     }
-    let end = context.inference.tokenizer_info(engine)?.eos_token;
+    let end = context.inference.tokenizer_info(engine).await?.eos_token;
     let end = end.ok_or_else(|| {
         let reason = "is empty, and the model has no end-of-text token to take its place";
         invalid("context", reason)
     })?;
-    let mut tokens = encode(end, Some(false))?;
+    let mut tokens = encode(end, Some(false)).await?;
     let border = tokens.len();
     tokens.extend(whole);
     Ok((tokens, border))

@@ -12,7 +12,7 @@ use crate::batch::invalid;
 ///
 /// # Errors
 /// No text, an unknown engine.
-pub(super) fn tokenize(
+pub(super) async fn tokenize(
     context: &Context,
     engine: &str,
     wire: Tokenize,
@@ -30,7 +30,7 @@ pub(super) fn tokenize(
         text,
         add_special_tokens: Some(false),
     };
-    let Encoded { tokens, pieces } = context.inference.encode(engine, &prompt)?;
+    let Encoded { tokens, pieces } = context.inference.encode(engine, &prompt).await?;
     let pieces = pieces.iter().map(|bytes| STANDARD.encode(bytes));
     Ok(Tokenized {
         tokens,

@@ -1,0 +1,115 @@
+//! From a checkpoint to an engine that answers: what every place decides in the same way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use tinderbox_kernels::{Format, supports_f16};
+use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
+use tinderbox_protocol::ModelCard;
+
+use crate::{Clock, DecoderRunner, Engine, Limits, Options, Service};
+
+/// Tokens in a KV block.
+const BLOCK: usize = 16;
+
+/// How a model is to be served.
+#[derive(Clone)]
+pub struct Setup {
+    /// Name under which it answers.
+    pub name: String,
+    /// Most tokens of one sequence; the model's own context bounds it.
+    pub context: usize,
+    /// Numbers of the KV cache; `None` is `F16`, or `F32` where the weights are or the device wants it.
+    pub kv: Option<KvType>,
+    /// Most bytes the KV cache takes beyond one full context.
+    pub cache_bytes: usize,
+    /// How much is taken on at once.
+    pub limits: Limits,
+    /// Measures rates.
+    pub clock: Clock,
+    /// Random bits, from which requests without a seed get theirs.
+    pub entropy: u64,
+    /// The time: Unix seconds.
+    pub now: u64,
+}
+
+impl Setup {
+    /// What to load, and the bytes its KV cache will take: a full context for each sequence, as far
+    /// as `cache_bytes` goes.
+    pub fn plan(&self, checkpoint: &Checkpoint, device: &Device) -> (LoadOptions, usize) {
+        let config = &checkpoint.config;
+        let context = self.context.min(config.context);
+        let kv = self.kv.unwrap_or_else(|| {
+            let embedding = checkpoint.info("token_embd.weight");
+            let exact = embedding.is_some_and(|info| info.format == Format::F32);
+            match exact || !supports_f16(device) {
+                true => KvType::F32,
+                false => KvType::F16,
+            }
+        });
+        let number = if kv == KvType::F16 { 2 } else { 4 };
+        let token = 2 * config.layers.len() * config.kv_heads * config.head_dim * number;
+        let affordable = (self.cache_bytes / token.max(1)).max(context);
+        let tokens = (context * self.limits.max_sequences.max(1)).min(affordable);
+        let options = LoadOptions {
+            context,
+            block_size: BLOCK,
+            blocks: tokens.div_ceil(BLOCK),
+            kv,
+        };
+        (options, options.blocks * BLOCK * token)
+    }
+
+    /// The engine of a loaded decoder, and who answers with it. `device` is for people.
+    pub fn engine(
+        self,
+        decoder: Decoder,
+        checkpoint: Checkpoint,
+        device: String,
+    ) -> (Engine<DecoderRunner>, Service) {
+        let dtype = main_format(&checkpoint);
+        let tokenizer = Arc::new(checkpoint.tokenizer);
+        let memory = BTreeMap::from([
+            ("kv_cache", decoder.cache_bytes() as u64),
+            ("weights", decoder.weight_bytes() as u64),
+        ]);
+        let options = Options {
+            limits: self.limits,
+            clock: self.clock,
+            entropy: self.entropy,
+        };
+        let rows = self.limits.prefill_rows + self.limits.max_sequences;
+        let runner = DecoderRunner::new(decoder, rows);
+        let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
+        let card = ModelCard {
+            id: self.name,
+            created: self.now,
+            context_length: handle.context(),
+            vocab_size: tokenizer.vocab_size(),
+            device,
+            dtype,
+        };
+        let aliases = Vec::new();
+        let service = Service::new(
+            handle,
+            tokenizer,
+            checkpoint.template,
+            card,
+            aliases,
+            memory,
+        );
+        (engine, service)
+    }
+}
+
+/// The format that most tensors of more than one row have.
+fn main_format(checkpoint: &Checkpoint) -> String {
+    let mut counts = BTreeMap::<String, usize>::new();
+    let infos = checkpoint.names().filter_map(|name| checkpoint.info(name));
+    for info in infos.filter(|info| info.shape.len() > 1) {
+        *counts.entry(info.format.to_string()).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map_or_else(String::new, |(format, _)| format)
+}
