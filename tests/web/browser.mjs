@@ -1,0 +1,15 @@
+// A Chromium for tests and benches: the machine's own, headless, with a software WebGPU adapter.
+import { chromium } from "playwright-core";
+
+/** Path of the browser; `TINDERBOX_CHROMIUM` names another. */
+export const executablePath = process.env.TINDERBOX_CHROMIUM ?? "/usr/bin/chromium";
+
+/** Starts a browser of its own, with a profile of its own. `webgpu: false` takes WebGPU away. */
+export function launch({ webgpu = true } = {}) {
+  const gpu = webgpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-features=WebGPU,WebGPUService"];
+  return chromium.launch({
+    executablePath,
+    args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync", ...gpu],
+  });
+}
