@@ -15,6 +15,8 @@ export interface LoadOptions {
   device?: Device;
   /** Tokens one conversation can hold, prompt and answer together. Default: the model's own, at most 4096. */
   contextLength?: number;
+  /** Folder the catalog's files are in. Default: `/models/` on the page's own origin. */
+  models?: string | URL;
   /** Lower-case hex SHA-256 of an address's file, one for each shard. The catalog has its own. */
   sha256?: string | readonly string[];
   onProgress?: (progress: Progress) => void;
@@ -112,7 +114,8 @@ export interface CatalogModel {
   licence: string;
   bytes: number;
   sha256: string;
-  url: string;
+  /** Name of the file in the folder `models`. */
+  file: string;
 }
 
 /** Times of one answer, seen from the page. */
