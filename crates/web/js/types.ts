@@ -34,9 +34,9 @@ export type Phase = "download" | "verify" | "load" | "ready";
 
 export interface Progress {
   phase: Phase;
-  /** Bytes done in this phase. */
+  /** Bytes of `file` done in this phase. */
   loaded: number;
-  /** Bytes of this phase; 0 where not known. */
+  /** Bytes of `file` in this phase; 0 where not known. */
   total: number;
   /** Over the last second or so. */
   bytesPerSecond: number;
