@@ -28,9 +28,10 @@ export async function download(job: Job): Promise<void> {
   const digest = await createSHA256();
   const before = await shelf.blob(kept.name, at);
   if (before.size > 0) meter.start("verify", part.file, before.size);
+  let verified = 0;
   for await (const bytes of before.stream()) {
     digest.update(bytes);
-    meter.at(Math.min(before.size, bytes.length));
+    meter.at((verified += bytes.length));
   }
 
   const drawer = await shelf.drawer(kept.name, at);

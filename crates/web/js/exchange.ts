@@ -68,7 +68,7 @@ export function answer(port: MessagePort, make: (given_up: AbortSignal) => Promi
 }
 
 /** The answer that comes through `port`. It fails with the reason of the first of `ends` that aborts. */
-export function receive(port: MessagePort, ends: AbortSignal[]): Promise<Response> {
+export function receive(port: MessagePort, ends: AbortSignal[], over = () => {}): Promise<Response> {
   return new Promise((resolve, reject) => {
     let body: ReadableStreamDefaultController<Uint8Array> | undefined;
     let pulled = () => {};
@@ -77,6 +77,7 @@ export function receive(port: MessagePort, ends: AbortSignal[]): Promise<Respons
       port.close();
       for (const end of ends) end.removeEventListener("abort", cut);
       pulled();
+      over();
     };
     const fail = (error: TinderboxError) => {
       close();

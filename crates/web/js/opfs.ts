@@ -39,11 +39,12 @@ class Opfs implements Shelf {
   }
 
   async note(kept: Kept): Promise<void> {
-    // Writing beside and swapping in is what `createWritable` does; here a worker may be ended at any time.
     const file = await (await this.#folder(kept.name)).getFileHandle(RECORD, { create: true });
-    const writer = await file.createWritable();
-    await writer.write(JSON.stringify(kept));
-    await writer.close();
+    // `createWritable` is not everywhere, and leaves its swap file behind where the worker is ended in between.
+    const handle = await patiently(() => file.createSyncAccessHandle());
+    handle.truncate(0);
+    handle.write(new TextEncoder().encode(JSON.stringify(kept)), { at: 0 });
+    handle.close();
   }
 
   async drawer(name: string, part: number): Promise<Drawer> {

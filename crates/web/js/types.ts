@@ -62,7 +62,8 @@ export type ErrorCode =
 export interface Report {
   place: "browser" | "edge";
   model: string;
-  device: "webgpu" | "cpu";
+  /** Null where an edge computes. */
+  device: "webgpu" | "cpu" | null;
   /** Why this device. */
   reason: string;
   /** As in `CPU (wasm SIMD128, 1 thread)` or `google swiftshader (WebGPU)`. */
