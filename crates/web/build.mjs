@@ -21,7 +21,6 @@ await build({
   format: "esm",
   target: "es2022",
   minify: true,
-  sourcemap: true,
   legalComments: "eof",
   alias: { "tinderbox-wasm": resolve(wasm, "tinderbox_web.js") },
   define: { CATALOG: JSON.stringify(catalog) },

@@ -22,9 +22,10 @@ export class Meter {
 
   /** Bytes done in this phase. */
   at(loaded: number): void {
+    if (loaded === this.#now.loaded) return;
     this.#now.loaded = loaded;
-    const over = performance.now() - this.#told >= INTERVAL_MS;
-    if (over || loaded === this.#now.total) this.#report();
+    const due = performance.now() - this.#told >= INTERVAL_MS;
+    if (due || loaded === this.#now.total) this.#report();
   }
 
   #report(): void {

@@ -27,7 +27,7 @@ async function run(call: Exclude<Call, { call: "fetch" }>, reply: (reply: Reply)
     case "load":
       return load(call, new Meter((progress) => reply({ kind: "progress", progress })));
     case "report":
-      return { ...JSON.parse(loaded().report()), place: "browser", adapter: found };
+      return { recoveries: 0, ...JSON.parse(loaded().report()), place: "browser", adapter: found };
     case "free":
       engine?.free();
       engine = undefined;
