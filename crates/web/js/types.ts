@@ -34,9 +34,9 @@ export type Phase = "download" | "verify" | "load" | "ready";
 
 export interface Progress {
   phase: Phase;
-  /** Bytes done in this phase. */
+  /** Bytes of `file` done in this phase. */
   loaded: number;
-  /** Bytes of this phase; 0 where not known. */
+  /** Bytes of `file` in this phase; 0 where not known. */
   total: number;
   /** Over the last second or so. */
   bytesPerSecond: number;
@@ -62,7 +62,8 @@ export type ErrorCode =
 export interface Report {
   place: "browser" | "edge";
   model: string;
-  device: "webgpu" | "cpu";
+  /** Null where an edge computes. */
+  device: "webgpu" | "cpu" | null;
   /** Why this device. */
   reason: string;
   /** As in `CPU (wasm SIMD128, 1 thread)` or `google swiftshader (WebGPU)`. */

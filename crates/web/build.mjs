@@ -1,0 +1,33 @@
+// Bundles the package to dist/. TINDERBOX_WASM names the folder of wasm-bindgen's output (`--target web`).
+import { build } from "esbuild";
+import { execFileSync } from "node:child_process";
+import { copyFile, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, resolve } from "node:path";
+import { parse } from "smol-toml";
+
+const here = import.meta.dirname;
+const wasm = resolve(here, process.env.TINDERBOX_WASM ?? "../../target/web-wasm");
+const { model: models } = parse(await readFile(resolve(here, "../node/catalog.toml"), "utf8"));
+const catalog = models.map(({ name, description, licence, bytes, sha256, file }) =>
+  ({ name, description, licence, bytes, sha256, file }));
+
+await rm(resolve(here, "dist"), { recursive: true, force: true });
+await build({
+  absWorkingDir: here,
+  entryPoints: { tinderbox: "js/index.ts", worker: "js/worker.ts", "service-worker": "js/service-worker.ts" },
+  outdir: "dist",
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: true,
+  legalComments: "eof",
+  alias: { "tinderbox-wasm": resolve(wasm, "tinderbox_web.js") },
+  define: { CATALOG: JSON.stringify(catalog) },
+});
+await copyFile(resolve(wasm, "tinderbox_web_bg.wasm"), resolve(here, "dist/tinderbox_web_bg.wasm"));
+
+const typescript = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
+execFileSync(process.execPath, [resolve(typescript, "bin/tsc"), "--emitDeclarationOnly", "--declaration"], {
+  cwd: here, stdio: "inherit",
+});

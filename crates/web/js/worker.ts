@@ -1,0 +1,81 @@
+// The dedicated worker: it has the wasm module and the model's files, and answers the page's calls.
+import start, * as module from "tinderbox-wasm";
+import { adapter } from "./adapter.ts";
+import type { Call, Ended, Reply } from "./calls.ts";
+import { failure, TinderboxError } from "./errors.ts";
+import { answer, type Answer, type Ask } from "./exchange.ts";
+import { obtain } from "./obtain.ts";
+import { Meter } from "./progress.ts";
+import type { Adapter, ErrorCode } from "./types.ts";
+import type { Wasm, WasmEngine } from "./wasm.ts";
+
+const wasm: Wasm = module;
+let engine: WasmEngine | undefined;
+let found: Adapter | null = null;
+
+onmessage = ({ data, ports: [port] }: MessageEvent<Call>) => {
+  if (data.call === "fetch") return answer(port!, () => ask(data.ask));
+  const reply = (reply: Reply) => port!.postMessage(reply);
+  run(data, reply).then(
+    (value) => reply({ kind: "done", value }),
+    (error) => reply({ kind: "failed", failure: failure(error) }),
+  );
+};
+
+async function run(call: Exclude<Call, { call: "fetch" }>, reply: (reply: Reply) => void): Promise<unknown> {
+  switch (call.call) {
+    case "load":
+      return load(call, new Meter((progress) => reply({ kind: "progress", progress })));
+    case "report":
+      return { recoveries: 0, ...JSON.parse(loaded().report()), place: "browser", adapter: found };
+    case "free":
+      engine?.free();
+      engine = undefined;
+  }
+}
+
+async function load({ plan, device, contextLength }: Call & { call: "load" }, meter: Meter): Promise<void> {
+  // The module is fetched beside the model; its failure is heard below, after that of the model.
+  const started = start();
+  started.catch(() => {});
+  found = await adapter();
+  if (device === "webgpu" && !found) {
+    throw new TinderboxError("unsupported", "device: this browser has no WebGPU adapter; `auto` and `cpu` do without");
+  }
+  const files = await obtain(plan, meter);
+  await started.catch((error: Error) => {
+    throw new TinderboxError("unsupported", `the WebAssembly module does not start: ${error.message}`);
+  });
+  const names = files.map(({ name }) => name).join(", ");
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  meter.start("load", names, total);
+  try {
+    engine = await wasm.load(files, { name: plan.model, device, contextLength }, (read) => meter.at(read));
+  } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError || error instanceof TinderboxError) throw error;
+    throw new TinderboxError("invalid_model", error instanceof Error ? error.message : String(error));
+  }
+  void engine.ended().then((reason) => end(/\blost\b/.test(reason) ? "device_lost" : "unavailable", reason));
+  meter.start("ready", names, total, total);
+}
+
+async function ask({ method, path, headers, body }: Ask): Promise<Answer> {
+  const { status, headers: told, body: stream } = await loaded().fetch(method, path, headers, body);
+  return { status, headers: told, body: stream };
+}
+
+function loaded(): WasmEngine {
+  if (!engine) throw new TinderboxError("unavailable", "no model is loaded");
+  return engine;
+}
+
+function end(code: ErrorCode, message: string): void {
+  const ended: Ended = { ended: { code, message, param: null } };
+  postMessage(ended);
+}
+
+// After a trap the module's memory is in no known state: nothing more is asked of it.
+addEventListener("error", ({ message }) => end("internal", `the engine broke down: ${message}`));
+addEventListener("unhandledrejection", ({ reason }) => {
+  if (reason instanceof WebAssembly.RuntimeError) end("internal", `the engine broke down: ${reason.message}`);
+});

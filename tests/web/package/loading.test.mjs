@@ -1,0 +1,294 @@
+// How a model comes into the browser, and what is said where it does not.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { fixture } from "./fixture.mjs";
+import { gguf, wrongArchitecture } from "./tiny.mjs";
+
+let world;
+/** Set by a test: sees requests to /models/ first. */
+let fault = () => false;
+/** Ranges that were asked for, in order; null where none was. */
+let ranges = [];
+
+const TINY = "/models/tiny.gguf";
+const HF = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json", "a.safetensors", "b.safetensors"];
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+before(async () => {
+  world = await fixture({
+    fault(request, response) {
+      if (!request.url.startsWith("/models/")) return false;
+      ranges.push(request.headers.range ?? null);
+      return fault(request, response);
+    },
+  });
+});
+
+beforeEach(() => {
+  fault = () => false;
+  ranges = [];
+});
+
+after(() => world.close());
+
+/** Lets the file's first piece through, then nothing more, and cuts the connection where asked. */
+function first(response, then) {
+  const write = response.write.bind(response);
+  response.write = (chunk) => {
+    write(chunk);
+    response.write = () => false;
+    setTimeout(() => then === "cut" && response.socket?.destroy(), 200);
+    return false;
+  };
+  response.end = () => response;
+}
+
+const PIECE = 65536;
+
+function load(page, options) {
+  return page.evaluate(async (options) => {
+    const phases = [];
+    const onProgress = (progress) => phases.push(progress);
+    window.engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu", ...options, onProgress });
+    const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 8, temperature: 0 });
+    await engine.dispose();
+    return { text: choices[0].text, phases, names: [...new Set(phases.map(({ phase }) => phase))], model: engine.model };
+  }, options ?? {});
+}
+
+const refused = (page, options) =>
+  page.evaluate((options) => caught(Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu", ...options })), options ?? {});
+
+test("a model is downloaded once, and then needs no network", async () => {
+  const page = await world.open();
+  const first = await load(page);
+  assert.deepEqual(first.names, ["download", "load", "ready"]);
+  assert.equal(first.model, "tiny");
+  const { size } = { size: gguf().length };
+  assert.deepEqual(first.phases.at(-1), { phase: "ready", loaded: size, total: size, bytesPerSecond: 0, file: "tiny.gguf" });
+
+  await page.reload();
+  await page.waitForFunction(() => "Tinderbox" in window);
+  fault = (request) => request.socket.destroy();
+  const second = await load(page);
+  assert.deepEqual(second.names, ["load", "ready"]);
+  assert.equal(second.text, first.text);
+  assert.equal(ranges.length, 1);
+});
+
+test("kept models are listed, and forgotten by name", async () => {
+  const page = await world.open();
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+  await load(page);
+  const [model, ...others] = await page.evaluate(() => Tinderbox.stored());
+  const size = gguf().length;
+  assert.deepEqual(model, { name: world.server.origin + TINY, bytes: size, total: size, complete: true });
+  assert.deepEqual(others, []);
+  assert.deepEqual(await page.evaluate((name) => Promise.all([Tinderbox.remove(name), Tinderbox.remove("abacus")]), model.name), [true, false]);
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+  await load(page);
+  assert.equal(world.server.count(TINY) > 1, true);
+});
+
+test("a file that the user has is loaded where it is", async () => {
+  const page = await world.open();
+  const model = join(world.models, "tiny.gguf");
+  await page.setInputFiles("input", model);
+  const [file, blob] = await page.evaluate(async () => {
+    const [model] = document.querySelector("input").files;
+    const one = async (model) => {
+      const engine = await Tinderbox.load({ model, device: "cpu" });
+      const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 8, temperature: 0 });
+      await engine.dispose();
+      return { text: choices[0].text, name: engine.model };
+    };
+    return [await one(model), await one(model.slice())];
+  });
+  assert.equal(file.name, "tiny");
+  assert.equal(blob.text, file.text);
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+  assert.equal(ranges.length, 0);
+});
+
+test("safetensors load from files and from addresses, in shards", async () => {
+  const page = await world.open();
+  await page.setInputFiles("input", HF.map((name) => join(world.models, "hf", name)));
+  const { files, addresses } = await page.evaluate(async (names) => {
+    const one = async (model) => {
+      const engine = await Tinderbox.load({ model, device: "cpu" });
+      const answer = await engine.chat.completions.create({ messages: [{ role: "user", content: "hi" }], max_tokens: 8, temperature: 0 });
+      await engine.dispose();
+      return { text: answer.choices[0].message.content, name: engine.model };
+    };
+    return { files: await one([...document.querySelector("input").files]), addresses: await one(names.map((name) => `/models/hf/${name}`)) };
+  }, HF);
+  assert.ok(files.text.length > 0);
+  assert.equal(addresses.text, files.text);
+  assert.equal(addresses.name, "hf");
+  const [kept] = await page.evaluate(() => Tinderbox.stored());
+  assert.equal(kept.complete, true);
+  assert.equal(kept.bytes, (await Promise.all(HF.map((name) => readFile(join(world.models, "hf", name))))).reduce((sum, { length }) => sum + length, 0));
+});
+
+test("a connection that is cut goes on where it was", async () => {
+  const page = await world.open();
+  fault = (_, response) => void (ranges.length === 1 && first(response, "cut"));
+  const { names } = await load(page, { sha256: sha256(gguf()) });
+  assert.deepEqual(ranges, [null, `bytes=${PIECE}-`]);
+  assert.deepEqual(names, ["download", "load", "ready"]);
+});
+
+test("an aborted download is kept, verified and finished by the next load", async () => {
+  const page = await world.open();
+  fault = (_, response) => void first(response);
+  const error = await page.evaluate(() => {
+    const controller = new AbortController();
+    const onProgress = ({ loaded }) => loaded > 0 && controller.abort();
+    return caught(Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu", signal: controller.signal, onProgress }));
+  });
+  assert.deepEqual([error.code, error.name], ["aborted", "AbortError"]);
+  const [kept] = await page.evaluate(() => Tinderbox.stored());
+  assert.deepEqual([kept.bytes, kept.total, kept.complete], [PIECE, gguf().length, false]);
+
+  fault = () => false;
+  const { names } = await load(page, { sha256: sha256(gguf()) });
+  assert.deepEqual(names, ["verify", "download", "load", "ready"]);
+  assert.deepEqual(ranges, [null, `bytes=${PIECE}-`]);
+});
+
+test("a file that changed in between is downloaded from the start", async () => {
+  const page = await world.open();
+  const model = join(world.models, "changing.gguf");
+  await writeFile(model, gguf().fill(0, PIECE / 2));
+  fault = (_, response) => {
+    if (ranges.length !== 1) return false;
+    first(response, "cut");
+    response.on("close", () => void writeFile(model, Buffer.concat([gguf(), Buffer.alloc(32)])));
+    return false;
+  };
+  await load(page, { model: "/models/changing.gguf", sha256: sha256(Buffer.concat([gguf(), Buffer.alloc(32)])) });
+  assert.deepEqual(ranges, [null, `bytes=${PIECE}-`, null]);
+});
+
+test("a server without ranges is asked for the whole again", async () => {
+  const page = await world.open();
+  fault = (request, response) => {
+    delete request.headers.range;
+    if (ranges.length === 1) first(response, "cut");
+    return false;
+  };
+  await load(page, { sha256: sha256(gguf()) });
+  assert.deepEqual(ranges, [null, `bytes=${PIECE}-`]);
+});
+
+test("a server that never answers is a network error, and one that has no such file is not asked again", async () => {
+  const page = await world.open();
+  const missing = await refused(page, { model: "/models/abacus.gguf" });
+  assert.equal(missing.code, "not_found");
+  assert.match(missing.message, /abacus\.gguf: the server answered 404/);
+  assert.equal(ranges.length, 1);
+  fault = (request) => request.socket.destroy();
+  const error = await refused(page);
+  assert.equal(error.code, "network");
+  assert.match(error.message, /tiny\.gguf/);
+});
+
+test("an unknown name says which there are", async () => {
+  const page = await world.open();
+  const error = await refused(page, { model: "abacus" });
+  assert.equal(error.code, "not_found");
+  assert.match(error.message, /smollm2-135m-instruct/);
+});
+
+test("a wrong hash names both, and the file is not kept", async () => {
+  const page = await world.open();
+  const error = await refused(page, { sha256: "0".repeat(64) });
+  assert.equal(error.code, "checksum");
+  assert.ok(error.message.includes(sha256(gguf())) && error.message.includes("0".repeat(64)), error.message);
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+  await load(page, { sha256: sha256(gguf()) });
+});
+
+test("a hash that is asked for later is compared with what is kept", async () => {
+  const page = await world.open();
+  await load(page);
+  assert.equal((await refused(page, { sha256: "0".repeat(64) })).code, "checksum");
+});
+
+test("a truncated file and an unknown architecture are named", async () => {
+  const page = await world.open();
+  await writeFile(join(world.models, "short.gguf"), gguf().subarray(0, 80_000));
+  await writeFile(join(world.models, "abacus.gguf"), wrongArchitecture());
+  const short = await refused(page, { model: "/models/short.gguf" });
+  assert.equal(short.code, "invalid_model");
+  assert.match(short.message, /short\.gguf|blk\./);
+  const abacus = await refused(page, { model: "/models/abacus.gguf" });
+  assert.equal(abacus.code, "invalid_model");
+  assert.match(abacus.message, /abacus/);
+});
+
+test("a browser that gives no more storage says what is needed and what there is", async () => {
+  const page = await world.open();
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: world.server.origin, quotaSize: 50_000 });
+  const error = await refused(page);
+  assert.equal(error.code, "quota");
+  assert.match(error.message, /93920 more bytes are needed and this browser gives \d+/);
+
+  // Where the size is not known, the write itself fails.
+  fault = (_, response) => {
+    const { setHeader, writeHead } = response;
+    response.setHeader = (name, value) => (/content-length/i.test(name) ? response : setHeader.call(response, name, value));
+    response.writeHead = (status, { "Content-Length": _, ...headers }) => writeHead.call(response, status, headers);
+    return false;
+  };
+  const later = await refused(page);
+  assert.equal(later.code, "quota");
+  assert.match(later.message, /more bytes are needed/);
+});
+
+test("two tabs that want the same model download it once", async () => {
+  const one = await world.open();
+  const two = await one.context().newPage();
+  await two.goto(world.server.origin);
+  await two.waitForFunction(() => "Tinderbox" in window);
+  const texts = await Promise.all([load(one), load(two)]);
+  assert.equal(texts[0].text, texts[1].text);
+  assert.equal(ranges.length, 1);
+});
+
+/** A page whose worker lacks something. */
+async function without(script) {
+  const page = await world.open();
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    // Before the imports' code, which a bundle begins with.
+    await route.fulfill({ response, body: `${script};${await response.text()}` });
+  });
+  return page;
+}
+
+const NO_OPFS = "delete FileSystemFileHandle.prototype.createSyncAccessHandle";
+
+test("without OPFS a model is kept by the Cache API, and goes on there", async () => {
+  const page = await without(NO_OPFS);
+  const first = await load(page);
+  const [kept] = await page.evaluate(() => Tinderbox.stored());
+  assert.deepEqual([kept.bytes, kept.complete], [gguf().length, true]);
+  fault = (request) => request.socket.destroy();
+  assert.equal((await load(page)).text, first.text);
+  assert.equal(await page.evaluate((name) => Tinderbox.remove(name), kept.name), true);
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+});
+
+test("without any storage a model is loaded all the same", async () => {
+  const page = await without(`${NO_OPFS};Object.defineProperty(self, "caches", { value: undefined })`);
+  const warnings = [];
+  page.on("console", (message) => message.type() === "warning" && warnings.push(message.text()));
+  assert.ok((await load(page)).text.length > 0);
+  assert.match(warnings.join(), /kept in: memory/);
+  assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+});
