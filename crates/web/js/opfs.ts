@@ -81,8 +81,9 @@ class OpfsDrawer implements Drawer {
 
   append(bytes: Uint8Array<ArrayBuffer>): void {
     const written = this.#handle.write(bytes, { at: this.size });
+    // Chromium's private windows give an error's number as if it were a count.
+    if (written !== bytes.length) throw new DOMException("the file takes no more bytes", "QuotaExceededError");
     this.size += written;
-    if (written < bytes.length) throw new DOMException("the file takes no more bytes", "QuotaExceededError");
   }
 
   clear(): void {

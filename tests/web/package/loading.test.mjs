@@ -235,7 +235,7 @@ test("a browser that gives no more storage says what is needed and what there is
   const devtools = await page.context().newCDPSession(page);
   await devtools.send("Storage.overrideQuotaForOrigin", { origin: world.server.origin, quotaSize: 50_000 });
   const error = await refused(page);
-  assert.equal(error.code, "quota");
+  assert.equal(error.code, "quota", error.message);
   assert.match(error.message, /93920 more bytes are needed and this browser gives \d+/);
 
   // Where the size is not known, the write itself fails.
@@ -246,7 +246,7 @@ test("a browser that gives no more storage says what is needed and what there is
     return false;
   };
   const later = await refused(page);
-  assert.equal(later.code, "quota");
+  assert.equal(later.code, "quota", later.message);
   assert.match(later.message, /more bytes are needed/);
 });
 
