@@ -15,6 +15,9 @@ export class TinderboxError extends Error {
   }
 }
 
+/** What the engine says when its GPU was lost once too often; the wire has no code for it. */
+export const isLoss = (message: string) => message.includes("the device is lost");
+
 /** A `TinderboxError` as a message: structured clones of errors lose `code`. */
 export interface Failure {
   code: ErrorCode;
