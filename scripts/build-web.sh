@@ -10,14 +10,8 @@ RUSTFLAGS='-C target-feature=+simd128' cargo build --release --target wasm32-unk
 .cache/tools/bin/wasm-bindgen --target web --remove-name-section --remove-producers-section \
     --out-name tinderbox_web --out-dir "$target/web-wasm" "$target/wasm32-unknown-unknown/release/tinderbox_web.wasm"
 
-# Packages exactly as their lock file has them, once.
-packages() {
-    cmp -s "$1/package-lock.json" "$1/node_modules/.package-lock.json.of" && return
-    npm ci --prefix "$1" --ignore-scripts --silent
-    cp "$1/package-lock.json" "$1/node_modules/.package-lock.json.of"
-}
 for folder in crates/web www; do
-    packages "$folder"
+    scripts/npm.sh "$folder"
     TINDERBOX_WASM=$target/web-wasm npm run build --prefix "$folder" --silent
 done
 echo "sizes, gzip: wasm $(gzip -9c crates/web/dist/tinderbox_web_bg.wasm | wc -c), worker $(gzip -9c crates/web/dist/worker.js | wc -c)," \
