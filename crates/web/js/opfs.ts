@@ -43,8 +43,11 @@ class Opfs implements Shelf {
     // `createWritable` is not everywhere, and leaves its swap file behind where the worker is ended in between.
     const handle = await patiently(() => file.createSyncAccessHandle());
     handle.truncate(0);
-    handle.write(new TextEncoder().encode(JSON.stringify(kept)), { at: 0 });
-    handle.close();
+    try {
+      write(handle, new TextEncoder().encode(JSON.stringify(kept)), 0);
+    } finally {
+      handle.close();
+    }
   }
 
   async drawer(name: string, part: number): Promise<Drawer> {
@@ -80,9 +83,8 @@ class OpfsDrawer implements Drawer {
   }
 
   append(bytes: Uint8Array<ArrayBuffer>): void {
-    const written = this.#handle.write(bytes, { at: this.size });
-    this.size += written;
-    if (written < bytes.length) throw new DOMException("the file takes no more bytes", "QuotaExceededError");
+    write(this.#handle, bytes, this.size);
+    this.size += bytes.length;
   }
 
   clear(): void {
@@ -94,6 +96,13 @@ class OpfsDrawer implements Drawer {
     this.#handle.flush();
     this.#handle.close();
   }
+}
+
+function write(handle: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>, at: number): void {
+  const written = handle.write(bytes, { at });
+  // Chromium's private windows say that all was written when only a part was.
+  if (written === bytes.length && handle.getSize() >= at + written) return;
+  throw new DOMException("the file takes no more bytes", "QuotaExceededError");
 }
 
 async function read(folder: FileSystemDirectoryHandle): Promise<Kept | null> {
