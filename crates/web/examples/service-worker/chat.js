@@ -1,14 +1,13 @@
 // The openai package, unmodified: its requests to this origin are answered by the engine in this tab.
 import OpenAI from "openai";
-
-// The package finds its worker beside itself, so it is not bundled.
-const { serve, Tinderbox } = await import(/* @vite-ignore */ "/tinderbox/tinderbox.js");
+// Not bundled: it finds its worker beside itself.
+import { serve, Tinderbox } from "/tinderbox/tinderbox.js";
 
 const [chat, say, state] = ["chat", "say", "state"].map((id) => document.getElementById(id));
 const model = new URLSearchParams(location.search).get("model") ?? "smollm2-135m-instruct";
 const onProgress = ({ phase, loaded, total }) => (state.value = `${phase} ${Math.round((100 * loaded) / total)} %`);
 
-await navigator.serviceWorker.register("built/sw.js", { type: "module" });
+await navigator.serviceWorker.register("sw.js", { type: "module" });
 await serve(await Tinderbox.load({ model, onProgress }));
 
 const openai = new OpenAI({ baseURL: `${location.origin}/v1`, apiKey: "none", dangerouslyAllowBrowser: true });
