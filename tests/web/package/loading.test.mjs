@@ -243,9 +243,7 @@ test("a browser that gives no more storage says what is needed and what there is
 
 test("two tabs that want the same model download it once", async () => {
   const one = await world.open();
-  const two = await one.context().newPage();
-  await two.goto(world.server.origin);
-  await two.waitForFunction(() => "Tinderbox" in window);
+  const two = await world.open({ context: one.context() });
   const texts = await Promise.all([load(one), load(two)]);
   assert.equal(texts[0].text, texts[1].text);
   assert.equal(ranges.length, 1);

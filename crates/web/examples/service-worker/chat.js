@@ -8,7 +8,8 @@ const model = new URLSearchParams(location.search).get("model") ?? "smollm2-135m
 const onProgress = ({ phase, loaded, total }) => (state.value = `${phase} ${Math.round((100 * loaded) / total)} %`);
 
 await navigator.serviceWorker.register("sw.js", { type: "module" });
-await serve(await Tinderbox.load({ model, onProgress }));
+const engine = await Tinderbox.load({ model, onProgress });
+await serve(engine);
 
 const openai = new OpenAI({ baseURL: `${location.origin}/v1`, apiKey: "none", dangerouslyAllowBrowser: true });
 const messages = [];
@@ -20,7 +21,7 @@ say.form.onsubmit = async (event) => {
   chat.append(`\n> ${say.value}\n`);
   say.value = "";
   const answer = { role: "assistant", content: "" };
-  for await (const { choices } of await openai.chat.completions.create({ model, messages, max_tokens: 200, stream: true })) {
+  for await (const { choices } of await openai.chat.completions.create({ model: engine.model, messages, stream: true })) {
     const text = choices[0]?.delta.content ?? "";
     answer.content += text;
     chat.append(text);
