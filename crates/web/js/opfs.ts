@@ -35,11 +35,11 @@ class Opfs implements Shelf {
   }
 
   async find(name: string): Promise<Kept | null> {
-    return read(await this.#folder(name)).catch(() => null);
+    return this.#folder(name).then(read, () => null);
   }
 
   async note(kept: Kept): Promise<void> {
-    const file = await (await this.#folder(kept.name)).getFileHandle(RECORD, { create: true });
+    const file = await (await this.#folder(kept.name, true)).getFileHandle(RECORD, { create: true });
     // `createWritable` is not everywhere, and leaves its swap file behind where the worker is ended in between.
     const handle = await patiently(() => file.createSyncAccessHandle());
     handle.truncate(0);
@@ -51,7 +51,7 @@ class Opfs implements Shelf {
   }
 
   async drawer(name: string, part: number): Promise<Drawer> {
-    const file = await (await this.#folder(name)).getFileHandle(String(part), { create: true });
+    const file = await (await this.#folder(name, true)).getFileHandle(String(part), { create: true });
     return new OpfsDrawer(await patiently(() => file.createSyncAccessHandle()));
   }
 
@@ -68,8 +68,8 @@ class Opfs implements Shelf {
     await patiently(() => this.#root.removeEntry(key, { recursive: true }));
   }
 
-  async #folder(name: string): Promise<FileSystemDirectoryHandle> {
-    return this.#root.getDirectoryHandle(await keyOf(name), { create: true });
+  async #folder(name: string, create = false): Promise<FileSystemDirectoryHandle> {
+    return this.#root.getDirectoryHandle(await keyOf(name), { create });
   }
 }
 

@@ -17,7 +17,7 @@ const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 test("the package has its bundles, its types and nothing else", () => {
   const [{ files }] = JSON.parse(npm(packageFolder, "pack", "--dry-run", "--json"));
   const paths = files.map(({ path }) => path).filter((path) => !/^dist\/[\w-]+\.d\.ts$/.test(path));
-  assert.deepEqual(paths.sort(), ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "dist/service-worker.js", "dist/tinderbox.js",
+  assert.deepEqual(paths.sort(), ["README.md", "dist/LICENSE-APACHE", "dist/LICENSE-MIT", "dist/THIRD-PARTY.txt", "dist/service-worker.js", "dist/tinderbox.js",
     "dist/tinderbox_web_bg.wasm", "dist/worker.js", "package.json"]);
 });
 

@@ -25,13 +25,16 @@ after(() => world.close());
 
 /** `tokens` greedy ones after each prompt. */
 const greedy = (page, options, prompts, tokens) => page.evaluate(async ([options, prompts, tokens]) => {
+  const blocked = [];
+  new PerformanceObserver((list) => blocked.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
   const started = performance.now();
   const engine = await Tinderbox.load(options);
   const loadMs = Math.round(performance.now() - started);
   const answers = [];
   for (const prompt of prompts) answers.push(await engine.completions.create({ prompt, max_tokens: tokens, temperature: 0, logprobs: 0 }));
   const report = await engine.report();
-  return { loadMs, report, usage: answers[0].usage, choices: answers.map(({ choices }) => choices[0]), vocabulary: (window.engine = engine).model };
+  window.engine = engine;
+  return { loadMs, report, blocked, usage: answers[0].usage, choices: answers.map(({ choices }) => choices[0]) };
 }, [options, prompts, tokens]);
 
 /** Answers of the native server on the CPU. */
@@ -71,13 +74,14 @@ for (const [device, tokens] of [["cpu", 32], ["webgpu", 16]]) {
   test(`${tokens} greedy tokens of SmolLM2 on ${device} are those of transformers`, async (t) => {
     if (!world.real) return t.skip("the model is not here");
     const page = await world.open();
-    const { loadMs, report, usage, choices: [{ text }] } =
+    const { loadMs, report, blocked, usage, choices: [{ text }] } =
       await greedy(page, { model: "smollm2-135m-instruct", device, contextLength: 512 }, [golden.prompt], tokens);
     const expected = await page.evaluate((tokens) => engine.detokenize(tokens), golden.steps.slice(0, tokens).map(({ token }) => token));
     assert.equal(text, expected);
     assert.equal(report.device, device);
     assert.equal(usage.completion_tokens, tokens);
     t.diagnostic(`loaded in ${loadMs} ms, then ${usage.timings.tokens_per_second.toFixed(2)} tokens/s; ${JSON.stringify(report.memory)}`);
+    t.diagnostic(`tasks that kept the page from a frame: ${JSON.stringify(blocked)} ms`);
     const again = await page.evaluate(async (options) => {
       await engine.dispose();
       const started = performance.now();
