@@ -1,5 +1,6 @@
 //! The decoder as the engine runs it.
 
+use futures::future::LocalBoxFuture;
 use tinderbox_model::{Decoder, Error, Output, Step, Want};
 
 use crate::{Runner, RunnerError};
@@ -8,12 +9,21 @@ use crate::{Runner, RunnerError};
 pub struct DecoderRunner {
     decoder: Decoder,
     max_rows: usize,
+    reload: Option<Reload>,
 }
 
+/// Loads the same decoder once more, on a device that works; or says why it cannot.
+pub type Reload = Box<dyn FnMut() -> LocalBoxFuture<'static, Result<Decoder, String>>>;
+
 impl DecoderRunner {
-    /// Runs `decoder` in steps of at most `max_rows` rows.
-    pub fn new(decoder: Decoder, max_rows: usize) -> DecoderRunner {
-        DecoderRunner { decoder, max_rows }
+    /// Runs `decoder` in steps of at most `max_rows` rows. With `reload` it survives the loss of
+    /// its device.
+    pub fn new(decoder: Decoder, max_rows: usize, reload: Option<Reload>) -> DecoderRunner {
+        DecoderRunner {
+            decoder,
+            max_rows,
+            reload,
+        }
     }
 }
 
@@ -44,5 +54,16 @@ impl Runner for DecoderRunner {
             Error::Device(reason) => RunnerError::Lost(reason),
             other => RunnerError::Step(other.to_string()),
         })
+    }
+
+    async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
+        let Some(reload) = &mut self.reload else {
+            return Err(RunnerError::Lost(reason));
+        };
+        let again = reload().await;
+        self.decoder = again.map_err(|why| {
+            RunnerError::Lost(format!("{reason}; loading the model again failed: {why}"))
+        })?;
+        Ok(())
     }
 }

@@ -16,6 +16,9 @@ use crate::sequence::{Answer, Desk, Sequence};
 use crate::shared::Shared;
 use crate::{Handle, Limits, Runner, RunnerError, Stats, Vocabulary};
 
+/// Losses of the device an engine survives; one that is lost more often will be lost again.
+const RECOVERIES: u64 = 2;
+
 /// Time since some fixed moment. The engine has no clock of its own: a browser's differs from a
 /// host's, and a test's is made up.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -87,7 +90,8 @@ impl<R: Runner> Engine<R> {
     /// answered. Dropping the future ends all streams with an error.
     ///
     /// # Errors
-    /// [`RunnerError::Lost`]: every sequence was told, later submissions are refused.
+    /// [`RunnerError::Lost`], where the runner does not recover or did so twice before: every
+    /// sequence was told, later submissions are refused.
     pub async fn run(mut self) -> Result<(), RunnerError> {
         loop {
             if self.scheduler.is_idle() {
@@ -140,16 +144,7 @@ impl<R: Runner> Engine<R> {
                     .map(|part| (part.sequence, Some(error.clone())));
                 self.end(ended.collect());
             }
-            Err(RunnerError::Lost(reason)) => {
-                tracing::error!(reason, "the device is lost");
-                let failure = format!("the device is lost: {reason}");
-                self.shared.fail(failure.clone());
-                self.submissions.close();
-                self.take_submissions();
-                self.scheduler.fail_all(&Error::Internal(failure));
-                self.publish();
-                return Err(RunnerError::Lost(reason));
-            }
+            Err(RunnerError::Lost(reason)) => return self.recover(reason).await,
         }
         let time = (self.clock)().saturating_sub(start);
         let since = |now: u64, then: u64| (now - then) as usize;
@@ -160,6 +155,28 @@ impl<R: Runner> Engine<R> {
         );
         self.finishes
             .record(since(self.stats.finished, before.finished), time);
+        Ok(())
+    }
+
+    /// After the loss of the device everything that runs is computed again from its tokens; its
+    /// readers notice a pause.
+    async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
+        tracing::error!(reason, "the device is lost");
+        let recovered = match self.stats.recoveries < RECOVERIES {
+            true => self.runner.recover(reason).await,
+            false => Err(RunnerError::Lost(reason)),
+        };
+        if let Err(error) = recovered {
+            let failure = error.to_string();
+            self.shared.fail(failure.clone());
+            self.submissions.close();
+            self.take_submissions();
+            self.scheduler.fail_all(&Error::Internal(failure));
+            self.publish();
+            return Err(error);
+        }
+        self.stats.recoveries += 1;
+        self.scheduler.forget_all();
         Ok(())
     }
 

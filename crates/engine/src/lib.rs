@@ -24,7 +24,7 @@ mod stops;
 mod submission;
 mod text;
 
-pub use decoder::DecoderRunner;
+pub use decoder::{DecoderRunner, Reload};
 pub use engine::{Clock, Engine, Options};
 pub use handle::Handle;
 pub use limits::Limits;

@@ -29,6 +29,15 @@ pub trait Runner {
         step: &Step,
         want: Want,
     ) -> impl Future<Output = Result<Output, RunnerError>>;
+
+    /// Starts again on another device after [`RunnerError::Lost`] with that reason: the KV cache is
+    /// empty, everything else as before. A runner that cannot gives the reason back.
+    ///
+    /// # Errors
+    /// [`RunnerError::Lost`], after which the engine ends.
+    fn recover(&mut self, reason: String) -> impl Future<Output = Result<(), RunnerError>> {
+        async { Err(RunnerError::Lost(reason)) }
+    }
 }
 
 /// Why a step failed.
@@ -37,7 +46,7 @@ pub enum RunnerError {
     /// This step failed; later ones may succeed. Its sequences are given up, the others go on.
     #[error("the step failed: {0}")]
     Step(String),
-    /// The device is gone, and the KV cache with it. The engine ends.
+    /// The device is gone, and the KV cache with it.
     #[error("the device is lost: {0}")]
     Lost(String),
 }

@@ -155,13 +155,25 @@ impl Scheduler {
             if self.blocks.grow(&mut sequence.table, sequence.tokens.len()) {
                 index += 1;
             } else {
-                let mut youngest = self.remove(self.running.len() - 1);
-                tracing::debug!(id = youngest.id, "gives its blocks back");
-                youngest.forget();
+                tracing::debug!("the youngest sequence gives its blocks back");
                 self.preempted += 1;
-                self.waiting.push_front(youngest);
+                self.put_back();
             }
         }
+    }
+
+    /// Puts every sequence back to be computed again from its tokens: the KV cache is gone.
+    pub fn forget_all(&mut self) {
+        while !self.running.is_empty() {
+            self.put_back();
+        }
+    }
+
+    /// Puts the youngest running sequence back in front of those that wait.
+    fn put_back(&mut self) {
+        let mut youngest = self.remove(self.running.len() - 1);
+        youngest.forget();
+        self.waiting.push_front(youngest);
     }
 
     /// Lets waiting sequences in, in their order, while there are places and blocks.

@@ -8,7 +8,7 @@ use tinderbox_kernels::{Format, supports_f16};
 use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
 use tinderbox_protocol::ModelCard;
 
-use crate::{Clock, DecoderRunner, Engine, Limits, Options, Service};
+use crate::{Clock, DecoderRunner, Engine, Limits, Options, Reload, Service};
 
 /// Tokens in a KV block.
 const BLOCK: usize = 16;
@@ -61,12 +61,14 @@ impl Setup {
         (options, options.blocks * BLOCK * token)
     }
 
-    /// The engine of a loaded decoder, and who answers with it. `device` is for people.
+    /// The engine of a loaded decoder, and who answers with it. `device` is for people; `reload`
+    /// loads the decoder again in the same way.
     pub fn engine(
         self,
         decoder: Decoder,
         checkpoint: Checkpoint,
         device: String,
+        reload: Option<Reload>,
     ) -> (Engine<DecoderRunner>, Service) {
         let dtype = main_format(&checkpoint);
         let tokenizer = Arc::new(checkpoint.tokenizer);
@@ -80,7 +82,7 @@ impl Setup {
             entropy: self.entropy,
         };
         let rows = self.limits.prefill_rows + self.limits.max_sequences;
-        let runner = DecoderRunner::new(decoder, rows);
+        let runner = DecoderRunner::new(decoder, rows, reload);
         let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
         let card = ModelCard {
             id: self.name,

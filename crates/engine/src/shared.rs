@@ -30,6 +30,8 @@ pub struct Stats {
     pub finished: u64,
     /// Times a running sequence had to give back its KV blocks.
     pub preempted: u64,
+    /// Times the device was lost and the model loaded again.
+    pub recoveries: u64,
     /// Rows computed in a second of work, prompt and answer together.
     pub rows_per_second: f64,
     /// Tokens generated in a second of work, all sequences together.

@@ -160,11 +160,12 @@ pub struct Adapter {
 
 impl fmt::Display for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}, {}, {})",
-            self.name, self.kind, self.backend, self.driver
-        )
+        write!(f, "{} ({}, {}", self.name, self.kind, self.backend)?;
+        match self.driver.as_str() {
+            // A browser does not say.
+            "" => write!(f, ")"),
+            driver => write!(f, ", {driver})"),
+        }
     }
 }
 
@@ -229,6 +230,15 @@ fn cpu(reason: impl Into<String>) -> Selected {
 /// Whether the device can hold an `f16` cache; else it must be `f32`.
 pub fn supports_f16(device: &Device) -> bool {
     crate::on_cpu(device) || gpu::supports_f16(device)
+}
+
+/// Sends what was written to the device on its way and frees the host's copies, which a GPU's queue
+/// keeps until then.
+///
+/// # Errors
+/// What the device says.
+pub fn flush(device: &Device) -> Result<(), String> {
+    gpu::flush(device)
 }
 
 /// The GPUs of this machine, best first.
@@ -319,8 +329,14 @@ mod native {
 
 #[cfg(not(feature = "gpu"))]
 mod gpu {
-    pub fn supports_f16(_: &burn::tensor::Device) -> bool {
+    use burn::tensor::Device;
+
+    pub fn supports_f16(_: &Device) -> bool {
         false
+    }
+
+    pub fn flush(_: &Device) -> Result<(), String> {
+        Ok(())
     }
 }
 

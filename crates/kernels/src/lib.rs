@@ -22,7 +22,9 @@ pub use bandwidth::copy_bandwidth;
 pub use cpu::cpu_description;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
-pub use device::{Adapter, Choice, DeviceError, Kind, Selected, adapters, select, supports_f16};
+pub use device::{
+    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, supports_f16,
+};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope};
 pub use ops::{Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};

@@ -64,15 +64,12 @@ impl Matrix {
                 found,
             });
         }
-        let mut bytes = if on_cpu(device) {
-            bytes
+        let words = if on_cpu(device) {
+            whole_words(bytes)
         } else {
             pad_blocks(format, bytes)
         };
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        let words = bytes.len() / 4;
-        let data = TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32);
-        let words = Tensor::from_data(data, (device, DType::U32));
+        let words = Tensor::from_data(words, (device, DType::U32));
         Ok(Matrix { layout, words })
     }
 
@@ -195,21 +192,32 @@ pub fn on_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
+/// The bytes as they are, with zeros up to a whole word.
+fn whole_words(mut bytes: Vec<u8>) -> TensorData {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let words = bytes.len() / 4;
+    TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32)
+}
+
 /// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
 /// they begin with (so that the quants behind it are aligned), or at the end of a `Q6_K` block.
-pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> Vec<u8> {
+pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> TensorData {
     let (from, to) = (
         format.block_bytes(),
         format.block_bytes().next_multiple_of(4),
     );
     if from == to || format.block() == 1 {
-        return bytes;
+        return whole_words(bytes);
     }
     let head = if format == Format::Q6_K { from } else { 2 };
-    let mut padded = vec![0; bytes.len() / from * to];
-    for (padded, block) in padded.chunks_exact_mut(to).zip(bytes.chunks_exact(from)) {
+    // Words from the start: bytes would be copied once more, to where words may lie, and a tab has
+    // little memory.
+    let mut words = vec![0u32; bytes.len() / from * to / 4];
+    let padded = bytemuck::cast_slice_mut::<u32, u8>(&mut words).chunks_exact_mut(to);
+    for (padded, block) in padded.zip(bytes.chunks_exact(from)) {
         padded[..head].copy_from_slice(&block[..head]);
         padded[to - (from - head)..].copy_from_slice(&block[head..]);
     }
-    padded
+    let len = words.len();
+    TensorData::new(words, [len])
 }

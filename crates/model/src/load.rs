@@ -1,7 +1,7 @@
 //! A checkpoint's tensors onto a device, one at a time.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use tinderbox_kernels::{Input, Layout, Matrix, Norm, With, reference};
+use tinderbox_kernels::{Input, Layout, Matrix, Norm, With, flush, reference};
 
 use crate::decoder::{Decoder, Layer, Linear};
 use crate::{Checkpoint, Config, Error, RawTensor};
@@ -50,6 +50,7 @@ impl Decoder {
         let embedding = loader
             .matrix("token_embd", config.vocab, config.width)
             .await?;
+        flush(device).map_err(Error::Device)?;
         let positions = match loader.has("position_embd.weight") {
             true => Some(
                 loader
@@ -61,6 +62,7 @@ impl Decoder {
         let mut layers = Vec::with_capacity(config.layers.len());
         for index in 0..config.layers.len() {
             layers.push(loader.layer(index).await?);
+            flush(device).map_err(Error::Device)?;
         }
         let head = loader.head(&embedding).await?;
         let line = |values: &Vec<f32>| {

@@ -178,7 +178,7 @@ fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<Decod
     } = loaded;
     let setup = setup(settings, local.name.clone());
     let bytes = (decoder.cache_bytes() + decoder.weight_bytes()) as u64;
-    let (engine, service) = setup.engine(decoder, checkpoint, selected.description.clone());
+    let (engine, service) = setup.engine(decoder, checkpoint, selected.description.clone(), None);
     (
         engine,
         Parts {

@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ),
     (
         "tinderbox-engine",
-        &["tinderbox-model", "tinderbox-protocol"],
+        &["tinderbox-kernels", "tinderbox-model", "tinderbox-protocol"],
     ),
     ("tinderbox-api", &["tinderbox-protocol"]),
 ];

@@ -123,4 +123,3 @@ export function receive(port: MessagePort, ends: AbortSignal[], over = () => {})
 export function answerOf(response: Response): Answer {
   return { status: response.status, headers: [...response.headers].flat(), body: response.body };
 }
-

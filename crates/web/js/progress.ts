@@ -9,6 +9,7 @@ export class Meter {
   #now: Progress = { phase: "download", loaded: 0, total: 0, bytesPerSecond: 0, file: "" };
   #told = -Infinity;
   #marks: { time: number; loaded: number }[] = [];
+  #late: ReturnType<typeof setTimeout> | undefined;
 
   constructor(tell: (progress: Progress) => void) {
     this.#tell = tell;
@@ -24,11 +25,15 @@ export class Meter {
   at(loaded: number): void {
     if (loaded === this.#now.loaded) return;
     this.#now.loaded = loaded;
-    const due = performance.now() - this.#told >= INTERVAL_MS;
-    if (due || loaded === this.#now.total) this.#report();
+    const left = this.#told + INTERVAL_MS - performance.now();
+    if (left <= 0 || loaded === this.#now.total) this.#report();
+    // Where nothing more comes for a while, what came is still told.
+    else this.#late ??= setTimeout(() => this.#report(), left);
   }
 
   #report(): void {
+    clearTimeout(this.#late);
+    this.#late = undefined;
     const time = performance.now();
     const { loaded } = this.#now;
     this.#marks = this.#marks.filter((mark) => time - mark.time < WINDOW_MS);

@@ -78,8 +78,7 @@ export interface Report {
 }
 
 export interface Adapter {
-  vendor: string;
-  architecture: string;
+  /** As in `google swiftshader`. */
   description: string;
   /** A software adapter: correct, and slow. */
   fallback: boolean;

@@ -20,9 +20,9 @@ export interface WasmOptions {
 export interface WasmEngine {
   /** One request to the router. `headers` is a flat list: name, value, name, value. */
   fetch(method: string, path: string, headers: string[], body: Uint8Array): Promise<WasmAnswer>;
-  /** JSON of `Report`, without `place` and `recoveries`. */
+  /** JSON of `Report`, without `place`. */
   report(): string;
-  /** Resolves, with the reason, once the device is lost or the loop has ended. */
+  /** Resolves, with the reason, once the loop has ended: the device was lost a third time. A first and a second loss are mended inside; streams go on. */
   ended(): Promise<string>;
   free(): void;
 }
@@ -35,6 +35,6 @@ export interface WasmAnswer {
 }
 
 export interface Wasm {
-  /** `onProgress(loaded, total)` counts bytes of weights that are on the device. Rejects with an `Error` whose message names file and tensor. */
+  /** `onProgress(loaded, total)` counts bytes of the files that were read; after the loss of the device they are read again, so they stay readable. Rejects with an `Error` whose message names file and tensor. */
   load(files: ModelFile[], options: WasmOptions, onProgress: (loaded: number, total: number) => void): Promise<WasmEngine>;
 }

@@ -1,17 +1,15 @@
 // The dedicated worker: it has the wasm module and the model's files, and answers the page's calls.
 import start, * as module from "tinderbox-wasm";
-import { adapter } from "./adapter.ts";
 import type { Call, Ended, Reply } from "./calls.ts";
 import { failure, TinderboxError } from "./errors.ts";
 import { answer, type Answer, type Ask } from "./exchange.ts";
 import { obtain } from "./obtain.ts";
 import { Meter } from "./progress.ts";
-import type { Adapter, ErrorCode } from "./types.ts";
+import type { ErrorCode } from "./types.ts";
 import type { Wasm, WasmEngine } from "./wasm.ts";
 
 const wasm: Wasm = module;
 let engine: WasmEngine | undefined;
-let found: Adapter | null = null;
 
 onmessage = ({ data, ports: [port] }: MessageEvent<Call>) => {
   if (data.call === "fetch") return answer(port!, () => ask(data.ask));
@@ -27,7 +25,7 @@ async function run(call: Exclude<Call, { call: "fetch" }>, reply: (reply: Reply)
     case "load":
       return load(call, new Meter((progress) => reply({ kind: "progress", progress })));
     case "report":
-      return { recoveries: 0, ...JSON.parse(loaded().report()), place: "browser", adapter: found };
+      return { ...JSON.parse(loaded().report()), place: "browser" };
     case "free":
       engine?.free();
       engine = undefined;
@@ -38,8 +36,8 @@ async function load({ plan, device, contextLength }: Call & { call: "load" }, me
   // The module is fetched beside the model; its failure is heard below, after that of the model.
   const started = start();
   started.catch(() => {});
-  found = await adapter();
-  if (device === "webgpu" && !found) {
+  // Said before the download, not after.
+  if (device === "webgpu" && !(await hasAdapter())) {
     throw new TinderboxError("unsupported", "device: this browser has no WebGPU adapter; `auto` and `cpu` do without");
   }
   const files = await obtain(plan, meter);
@@ -57,6 +55,11 @@ async function load({ plan, device, contextLength }: Call & { call: "load" }, me
   }
   void engine.ended().then((reason) => end(/\blost\b/.test(reason) ? "device_lost" : "unavailable", reason));
   meter.start("ready", names, total, total);
+}
+
+async function hasAdapter(): Promise<boolean> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
+  return Boolean(await gpu?.requestAdapter().catch(() => null));
 }
 
 async function ask({ method, path, headers, body }: Ask): Promise<Answer> {

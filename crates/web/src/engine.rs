@@ -1,5 +1,6 @@
 //! A model in this worker: loading, requests, facts.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,15 +8,15 @@ use axum::Router;
 use js_sys::{Function, Promise};
 use serde_json::{Value, json};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
-use tinderbox_engine::{Limits as EngineLimits, Service, Setup};
+use tinderbox_engine::{Limits as EngineLimits, Reload, Service, Setup};
 use tinderbox_kernels::{Adapter, Choice, Selected, SelfTest, select_webgpu};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::fetch::{self, Answer};
-use crate::files::{Meter, ModelFile, WorkerFile};
-use crate::place::{Tab, now, uptime};
+use crate::files::{Meter, ModelFile, WorkerFile, message};
+use crate::place::{Tab, adapter_name, now, uptime};
 use crate::turns::Turns;
 
 /// Default context: more is asked for, and costs memory from the start.
@@ -47,13 +48,13 @@ extern "C" {
 pub struct WasmEngine {
     router: Router,
     service: Service,
-    facts: Value,
+    facts: Rc<RefCell<Value>>,
     ended: Promise,
     _turns: Turns,
 }
 
 /// Reads a model onto the device and starts its engine. `on_progress` takes the bytes read and the
-/// bytes there are.
+/// bytes there are; it is called again where the loss of the device made a second reading needed.
 ///
 /// # Errors
 /// No such device, a wrong kernel on a device that was asked for by name, an unreadable or
@@ -65,19 +66,6 @@ pub async fn load(
     on_progress: Function,
 ) -> Result<WasmEngine, JsError> {
     console_error_panic_hook::set_once();
-    let (end, ends) = futures::channel::mpsc::unbounded::<String>();
-    let lost = {
-        let end = end.clone();
-        move |reason| {
-            // Nobody listens any more once the engine is freed.
-            let _ = end.unbounded_send(reason);
-        }
-    };
-    let choice: Choice = options.device().parse()?;
-    let checkpoint = open(files, on_progress).await?;
-    let (selected, adapter) = select_webgpu(choice, lost).await?;
-    let (selected, tests) = selected.tested(choice, &checkpoint.formats()).await?;
-
     let setup = Setup {
         name: options.name(),
         context: match options.context_length() {
@@ -96,20 +84,29 @@ pub async fn load(
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
         now: now(),
     };
-    let (plan, _) = setup.plan(&checkpoint, &selected.device);
-    let decoder = Decoder::load(&checkpoint, &selected.device, plan).await?;
-    let facts = facts(&selected, adapter.as_ref(), &tests);
-    let gpu = (!selected.is_cpu()).then(|| selected.description.clone());
-    let (engine, service) = setup.engine(decoder, checkpoint, selected.description);
+    let source = Source {
+        files,
+        choice: options.device().parse()?,
+        setup: setup.clone(),
+        on_progress,
+    };
+    let loaded = source.load().await?;
+    let facts = Rc::new(RefCell::new(loaded.facts));
+    let device = loaded.description;
+    let gpu = (loaded.on_gpu).then(|| device.clone());
+    let reload = source.reload(facts.clone());
+    let (engine, service) = setup.engine(loaded.decoder, loaded.checkpoint, device, Some(reload));
 
+    let (end, ended) = futures::channel::oneshot::channel();
     let turns = Turns::start(async move {
         let reason = match engine.run().await {
             Ok(()) => "the engine has ended".to_owned(),
             Err(error) => error.to_string(),
         };
-        let _ = end.unbounded_send(reason);
+        // Nobody listens any more once the engine is freed.
+        let _ = end.send(reason);
     });
-    let turns = turns.map_err(|thrown| JsError::new(&crate::files::message(&thrown)))?;
+    let turns = turns.map_err(|thrown| JsError::new(&message(&thrown)))?;
     Ok(WasmEngine {
         router: router(Context {
             inference: Arc::new(service.clone()),
@@ -122,7 +119,7 @@ pub async fn load(
         }),
         service,
         facts,
-        ended: first(ends),
+        ended: future_to_promise(async { Ok(ended.await.unwrap_or_default().into()) }),
         _turns: turns,
     })
 }
@@ -149,18 +146,67 @@ impl WasmEngine {
 
     /// JSON of `Report` in `js/types.ts`, less what only the worker knows.
     pub fn report(&self) -> String {
-        let mut facts = self.facts.clone();
-        let (card, stats) = (self.service.card(), self.service.memory());
+        let mut facts = self.facts.borrow().clone();
+        let card = self.service.card();
         facts["model"] = json!(card.id);
         facts["contextLength"] = json!(card.context_length);
-        facts["memory"] = json!(stats);
+        facts["memory"] = json!(self.service.memory());
         facts["memory"]["heap"] = json!(core::arch::wasm32::memory_size(0) << 16);
+        facts["recoveries"] = json!(self.service.handle().stats().recoveries);
         facts.to_string()
     }
 
-    /// Resolves with the reason once the device is lost or the loop has ended.
+    /// Resolves with the reason once the loop has ended: the device was lost once too often.
     pub fn ended(&self) -> Promise {
         self.ended.clone()
+    }
+}
+
+/// Where the model comes from and where it goes, as often as it takes.
+struct Source {
+    files: Vec<ModelFile>,
+    choice: Choice,
+    setup: Setup,
+    on_progress: Function,
+}
+
+/// A decoder on a tested device.
+struct Loaded {
+    decoder: Decoder,
+    checkpoint: Checkpoint,
+    description: String,
+    on_gpu: bool,
+    facts: Value,
+}
+
+impl Source {
+    async fn load(&self) -> Result<Loaded, JsError> {
+        let checkpoint = open(self.files.clone(), self.on_progress.clone()).await?;
+        let (selected, adapter) = select_webgpu(self.choice, adapter_name().await).await?;
+        let tested = selected.tested(self.choice, &checkpoint.formats()).await?;
+        let (selected, tests) = tested;
+        let (plan, _) = self.setup.plan(&checkpoint, &selected.device);
+        Ok(Loaded {
+            decoder: Decoder::load(&checkpoint, &selected.device, plan).await?,
+            checkpoint,
+            facts: facts(&selected, adapter.as_ref(), &tests),
+            on_gpu: !selected.is_cpu(),
+            description: selected.description,
+        })
+    }
+
+    /// What the engine does when the device is lost.
+    fn reload(self, facts: Rc<RefCell<Value>>) -> Reload {
+        let source = Rc::new(self);
+        Box::new(move || {
+            let (source, facts) = (source.clone(), facts.clone());
+            Box::pin(async move {
+                let loaded = source.load().await;
+                let loaded = loaded.map_err(|error| message(&error.into()))?;
+                facts.replace(loaded.facts);
+                Ok(loaded.decoder)
+            })
+        })
     }
 }
 
@@ -181,14 +227,6 @@ async fn open(files: Vec<ModelFile>, on_progress: Function) -> Result<Checkpoint
     }
 }
 
-fn first(mut ends: futures::channel::mpsc::UnboundedReceiver<String>) -> Promise {
-    use futures::StreamExt;
-    future_to_promise(async move {
-        let reason = ends.next().await;
-        Ok(reason.unwrap_or_default().into())
-    })
-}
-
 fn facts(selected: &Selected, adapter: Option<&Adapter>, tests: &[SelfTest]) -> Value {
     let tests: Vec<Value> = tests
         .iter()
@@ -205,7 +243,7 @@ fn facts(selected: &Selected, adapter: Option<&Adapter>, tests: &[SelfTest]) -> 
         "description": selected.description,
         "adapter": adapter.map(|a| json!({
             "description": a.name,
-            "software": a.kind == tinderbox_kernels::Kind::Cpu,
+            "fallback": a.kind == tinderbox_kernels::Kind::Cpu,
             "features": a.features,
             "limits": {
                 "bindingBytes": a.binding_bytes, "bindings": a.bindings,

@@ -13,6 +13,7 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen]
 extern "C" {
     /// `ModelFile` of `js/wasm.ts`.
+    #[derive(Clone)]
     pub type ModelFile;
 
     #[wasm_bindgen(method, getter)]

@@ -39,7 +39,7 @@ pub async fn greedy(gguf: Vec<u8>, prompt: &str, count: usize) -> Result<Vec<u32
         clock: Arc::new(|| Duration::ZERO),
         entropy: 0,
     };
-    let (engine, handle) = Engine::new(DecoderRunner::new(decoder, 64), tokenizer, options);
+    let (engine, handle) = Engine::new(DecoderRunner::new(decoder, 64, None), tokenizer, options);
     let answer = handle.submit(Submission {
         tokens,
         max_tokens: Some(count),

@@ -188,8 +188,7 @@ test("a report says what computes", async () => {
   assert.equal(report.model, "tiny");
   assert.equal(report.contextLength, 512);
   assert.equal(report.recoveries, 0);
-  assert.equal(report.adapter.fallback, true);
-  assert.ok(report.adapter.limits.maxBufferSize > 0);
+  assert.equal(report.adapter, null, "nobody asked for a GPU");
   assert.ok(report.selfTest.length > 0 && report.selfTest.every(({ passed }) => passed));
   for (const kind of ["weights", "kv_cache", "heap"]) assert.ok(report.memory[kind] > 0, kind);
 });

@@ -24,8 +24,10 @@ pub struct HashModel {
     pub blocks: usize,
     pub block_size: usize,
     pub max_rows: usize,
-    /// Step at which to fail, and how.
-    pub fault: Option<(usize, RunnerError)>,
+    /// Steps at which to fail, and how.
+    pub faults: Vec<(usize, RunnerError)>,
+    /// Whether it can start again on another device.
+    pub recovers: bool,
     /// The steps so far.
     pub log: Arc<Mutex<Vec<(Step, Want)>>>,
     cells: Vec<u32>,
@@ -39,7 +41,8 @@ impl HashModel {
             blocks,
             block_size,
             max_rows,
-            fault: None,
+            faults: Vec::new(),
+            recovers: false,
             log,
             cells,
         }
@@ -93,15 +96,21 @@ impl Runner for HashModel {
         CONTEXT
     }
 
+    async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
+        self.cells.fill(u32::MAX);
+        match self.recovers {
+            true => Ok(()),
+            false => Err(RunnerError::Lost(reason)),
+        }
+    }
+
     async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
         let count = {
             let mut log = self.log.lock().unwrap();
             log.push((step.clone(), want));
             log.len()
         };
-        if let Some((at, error)) = &self.fault
-            && *at == count
-        {
+        if let Some((_, error)) = self.faults.iter().find(|(at, _)| *at == count) {
             return Err(error.clone());
         }
         assert!(step.tokens.len() <= self.max_rows);

@@ -118,7 +118,7 @@ fn a_full_house_refuses_with_a_time_from_the_measured_rate() {
 #[test]
 fn a_failed_step_ends_its_sequences_and_the_engine_goes_on() {
     let mut model = HashModel::new(64, 4, 64);
-    model.fault = Some((4, RunnerError::Step("out of paper".into())));
+    model.faults = vec![(4, RunnerError::Step("out of paper".into()))];
     let (_, end) = serve(model, Limits::default(), async |handle: &Handle| {
         let both = [submission(&[1, 2], 20), submission(&[3], 20)].map(|s| answer(handle, s));
         for failed in join_all(both).await {
@@ -141,7 +141,7 @@ fn a_failed_step_ends_its_sequences_and_the_engine_goes_on() {
 fn a_lost_device_tells_everybody_and_refuses_the_next() {
     let mut model = HashModel::new(64, 4, 64);
     let lost = RunnerError::Lost("unplugged".into());
-    model.fault = Some((3, lost.clone()));
+    model.faults = vec![(3, lost.clone())];
     let limits = Limits {
         max_sequences: 1,
         ..Limits::default()
@@ -158,6 +158,29 @@ fn a_lost_device_tells_everybody_and_refuses_the_next() {
         assert!(handle.failure().unwrap().contains("unplugged"));
     });
     assert_eq!(end, Err(lost));
+}
+
+#[test]
+fn answers_go_on_over_the_loss_of_a_device_twice_and_no_more() {
+    let lost = |step| (step, RunnerError::Lost("unplugged".into()));
+    let run = |faults| {
+        let mut model = HashModel::new(64, 4, 64);
+        (model.faults, model.recovers) = (faults, true);
+        serve(model, Limits::default(), async |handle: &Handle| {
+            let two = [submission(&[1, 2], 20), submission(&[3], 20)].map(|s| answer(handle, s));
+            (join_all(two).await, handle.stats().recoveries)
+        })
+    };
+    let ((answers, recoveries), end) = run(vec![lost(3), lost(4)]);
+    assert_eq!(answers[0].ids(), continuation(&[1, 2], 20));
+    assert_eq!(answers[1].ids(), continuation(&[3], 20));
+    assert_eq!((recoveries, end), (2, Ok(())));
+
+    let ((answers, _), end) = run(vec![lost(3), lost(9), lost(12)]);
+    for failed in answers {
+        assert!(failed.error.unwrap().to_string().contains("unplugged"));
+    }
+    assert_eq!(end, Err(lost(0).1));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn answers(blocks: usize, limits: Limits, submissions: &[Submission]) -> Vec<Ans
         clock: Arc::new(|| Duration::ZERO),
         entropy: 1,
     };
-    let runner = DecoderRunner::new(decoder, 64);
+    let runner = DecoderRunner::new(decoder, 64, None);
     let (engine, handle) = Engine::new(runner, Arc::new(checkpoint.tokenizer), options);
     let work = async {
         let all = submissions.iter().map(|s| answer(&handle, s.clone()));

@@ -60,3 +60,11 @@ pub fn supports_f16(device: &Device) -> bool {
         _ => false,
     }
 }
+
+/// See [`flush`](super::flush).
+pub fn flush(device: &Device) -> Result<(), String> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => cube.client().flush().map_err(|error| format!("{error:?}")),
+        _ => Ok(()),
+    }
+}

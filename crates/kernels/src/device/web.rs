@@ -7,14 +7,14 @@ use super::gpu::{TASKS_MAX, describe};
 use super::{Adapter, Choice, DeviceError, Kind, Selected, cpu};
 
 /// Starts WebGPU where the browser has it, else the CPU twin where the choice allows; `auto` takes
-/// the CPU twin in place of a software adapter, too. `lost` is told why, once the device is gone;
-/// another call then starts a new one.
+/// the CPU twin in place of a software adapter, too. After the loss of a device another call starts
+/// a new one. `name` is what the browser calls the adapter: wgpu does not pass it on.
 ///
 /// # Errors
 /// As [`select`](super::select).
 pub async fn select_webgpu(
     choice: Choice,
-    lost: impl Fn(String) + Send + 'static,
+    name: String,
 ) -> Result<(Selected, Option<Adapter>), DeviceError> {
     if choice == Choice::Cpu {
         return Ok((cpu("asked for"), None));
@@ -38,13 +38,16 @@ pub async fn select_webgpu(
         let found = "none".to_owned();
         return Err(DeviceError::Missing { choice, found });
     };
-    let described = describe(&adapter, "webgpu");
+    let described = Adapter {
+        name,
+        ..describe(&adapter, "webgpu")
+    };
     let software = described.kind == Kind::Cpu;
     if software && choice == Choice::Auto {
         let reason = format!("the CPU is faster than the software GPU {described}");
         return Ok((cpu(reason), Some(described)));
     }
-    let device = start(instance, adapter, lost).await;
+    let device = start(instance, adapter).await;
     let device = device.map_err(|reason| DeviceError::Start {
         adapter: described.to_string(),
         reason,
@@ -61,11 +64,7 @@ pub async fn select_webgpu(
     Ok((selected, Some(described)))
 }
 
-async fn start(
-    instance: wgpu::Instance,
-    adapter: wgpu::Adapter,
-    lost: impl Fn(String) + Send + 'static,
-) -> Result<Device, String> {
+async fn start(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Device, String> {
     let descriptor = wgpu::DeviceDescriptor {
         required_features: adapter.features(),
         required_limits: adapter.limits(),
@@ -75,7 +74,6 @@ async fn start(
         .request_device(&descriptor)
         .await
         .map_err(|error| error.to_string())?;
-    device.set_device_lost_callback(move |reason, message| lost(format!("{reason:?}: {message}")));
     let setup = WgpuSetup {
         instance,
         adapter,

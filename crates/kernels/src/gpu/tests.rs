@@ -4,7 +4,7 @@
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::{Cube, CubeDevice, WgpuBackend, WgpuDevice, WgpuDeviceKind};
 use burn::cubecl::future::block_on;
-use burn::tensor::{Bytes, DType, TensorData};
+use burn::tensor::TensorData;
 
 use super::linear::{Way, run};
 use super::linear_gemv::Operands;
@@ -47,10 +47,7 @@ fn check(
     };
     reference::linear(&mut want, layout.rows + 2, &x, &bytes, &gains, &bias, spec);
 
-    let mut padded = pad_blocks(layout.format, bytes);
-    padded.resize(padded.len().next_multiple_of(4), 0);
-    let words = padded.len() / 4;
-    let w = TensorData::from_bytes(Bytes::from_bytes_vec(padded), [words], DType::U32);
+    let w = pad_blocks(layout.format, bytes);
     let operands = Operands {
         out: &out,
         x: &upload(&x, [rows, wide], device),

@@ -1,0 +1,71 @@
+// Runs in the page: one measurement of one engine, `window.measure(engine, setup)`.
+
+/** What both engines are asked: `load` a file, then `complete` a prompt and tell when each token came. */
+const ENGINES = {
+  async tinderbox({ file, device, context }) {
+    const { Tinderbox } = await import("/tinderbox/tinderbox.js");
+    const engine = await Tinderbox.load({ model: file, device, contextLength: context });
+    const { description } = await engine.report();
+    return {
+      description,
+      async complete(prompt, tokens, onToken) {
+        const chunks = await engine.completions.create({ prompt, max_tokens: tokens, temperature: 0, stream: true });
+        let usage;
+        for await (const chunk of chunks) {
+          if (chunk.choices[0]?.text) onToken(chunk.choices[0].text);
+          usage = chunk.usage ?? usage;
+        }
+        return usage.prompt_tokens;
+      },
+    };
+  },
+  async wllama({ file, device, threads, context }) {
+    const { Wllama } = await import("/wllama/index.js");
+    // It takes the CPU in silence where it does not like the adapter (no shader-f16); only its log says so.
+    let log = "";
+    const listen = (...words) => (log += `${words.join(" ")}\n`);
+    const logger = { debug: listen, log: listen, warn: listen, error: listen };
+    const engine = new Wllama({ default: "/wllama/wasm/wllama.wasm" }, { logger });
+    await engine.loadModel([file], {
+      n_ctx: context, n_threads: threads, n_gpu_layers: device === "webgpu" ? 999 : 0, warmup: false,
+    });
+    return {
+      description: /WebGPU\S* model buffer size/.test(log) ? "WebGPU" : `CPU, ${threads} threads`,
+      async complete(prompt, tokens, onToken) {
+        const chunks = await engine.createCompletion({ prompt, max_tokens: tokens, temperature: 0, stream: true, cache_prompt: false });
+        let usage;
+        for await (const chunk of chunks) {
+          if (chunk.choices[0]?.text) onToken(chunk.choices[0].text);
+          usage = chunk.usage ?? (chunk.timings && { prompt_tokens: chunk.timings.prompt_n }) ?? usage;
+        }
+        return usage?.prompt_tokens;
+      },
+    };
+  },
+};
+
+window.measure = async (name, { model, prompt, decode, ...setup }) => {
+  const blob = await (await fetch(model)).blob();
+  const file = new File([blob], model.split("/").at(-1));
+  const start = performance.now();
+  const engine = await ENGINES[name]({ file, ...setup });
+  const loaded = performance.now();
+  const times = [];
+  let text = "";
+  const promptTokens = await engine.complete(prompt, decode, (piece) => {
+    times.push(performance.now());
+    text += piece;
+  });
+  const first = times[0] - loaded;
+  return {
+    engine: name,
+    device: engine.description,
+    load_s: (loaded - start) / 1000,
+    ttft_s: first / 1000,
+    prompt_tokens: promptTokens,
+    prefill_tokens_per_s: (promptTokens / first) * 1000,
+    decode_tokens_per_s: ((times.length - 1) / (times.at(-1) - times[0])) * 1000,
+    tokens: times.length,
+    text,
+  };
+};
