@@ -38,3 +38,6 @@ export function failure(thrown: unknown): Failure {
 export const revived = ({ code, message, param }: Failure) => new TinderboxError(code, message, param);
 
 export const aborted = () => new TinderboxError("aborted", "the caller aborted");
+
+/** The engine's words for a device that did not come back; they reach the page in several ways. */
+export const isLoss = (message: string) => message.includes("the device is lost");

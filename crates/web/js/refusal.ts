@@ -1,5 +1,5 @@
 // An answer that is none, as an error.
-import { TinderboxError } from "./errors.ts";
+import { isLoss, TinderboxError } from "./errors.ts";
 import type { ErrorCode } from "./types.ts";
 
 interface Refusal {
@@ -10,8 +10,8 @@ interface Refusal {
 
 /** The error that a server's JSON has, in an answer or as an event of a stream. */
 export function refusal(error: Refusal | string | undefined, status: number, place: string): TinderboxError {
-  const { message, param } = typeof error === "string" ? { message: error } : error ?? {};
-  return new TinderboxError(codeOf(status), message ?? `${place} answered ${status}`, param ?? null);
+  const { message = `the ${place} answered ${status}`, param = null } = typeof error === "string" ? { message: error } : error ?? {};
+  return new TinderboxError(isLoss(message) ? "device_lost" : codeOf(status), message, param);
 }
 
 export async function checked(response: Response, place: string): Promise<Response> {

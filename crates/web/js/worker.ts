@@ -1,7 +1,7 @@
 // The dedicated worker: it has the wasm module and the model's files, and answers the page's calls.
 import start, * as module from "tinderbox-wasm";
 import type { Call, Ended, Reply } from "./calls.ts";
-import { failure, TinderboxError } from "./errors.ts";
+import { failure, isLoss, TinderboxError } from "./errors.ts";
 import { answer, type Answer, type Ask } from "./exchange.ts";
 import { obtain } from "./obtain.ts";
 import { Meter } from "./progress.ts";
@@ -53,7 +53,7 @@ async function load({ plan, device, contextLength }: Call & { call: "load" }, me
     if (error instanceof WebAssembly.RuntimeError || error instanceof TinderboxError) throw error;
     throw new TinderboxError("invalid_model", error instanceof Error ? error.message : String(error));
   }
-  void engine.ended().then((reason) => end(/\blost\b/.test(reason) ? "device_lost" : "unavailable", reason));
+  void engine.ended().then((reason) => end(isLoss(reason) ? "device_lost" : "unavailable", reason));
   meter.start("ready", names, total, total);
 }
 
