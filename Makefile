@@ -1,20 +1,26 @@
 # The habits of this repository. `make help` prints them.
 
-.PHONY: help run test bench lint
+.PHONY: help run web test bench bench-web lint
 MODEL ?= smollm2-135m-instruct
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 run: ## build, and serve the default model on 127.0.0.1:8080
 	cargo build --release -p tinderbox
 	target/release/tinderbox serve
+
+web: ## build the demo page and serve it on 127.0.0.1:5173
+	scripts/web.sh $(MODEL)
 
 test: ## install what the tests need, and run them all
 	scripts/test.sh
 
 bench: ## measure beside llama.cpp on the same file
 	scripts/bench.sh $(MODEL)
+
+bench-web: ## measure the browser package beside wllama, in Chromium
+	scripts/bench-web.sh $(MODEL)
 
 lint: ## format and clippy, warnings denied
 	cargo fmt --all --check

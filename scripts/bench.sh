@@ -8,8 +8,5 @@ shift || true
 cargo build --release -p tinderbox
 [[ $(uname -sm) == "Linux x86_64" ]] || { echo "bench: llama.cpp's prebuilt binaries are pinned for Linux on x86-64 only" >&2; exit 1; }
 [[ -f $model ]] || model=$(target/release/tinderbox pull "$model")
-if ! cmp -s benches/package-lock.json benches/node_modules/.package-lock.json.of; then
-    npm ci --prefix benches
-    cp benches/package-lock.json benches/node_modules/.package-lock.json.of
-fi
+scripts/npm.sh benches
 node benches/compare.mjs "$model" "$@"

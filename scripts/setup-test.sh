@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: a software Vulkan device, Node, the Python clients, the wasm target.
+# Installs what the tests need beside Rust: a software Vulkan device, Node, Chromium, the clients, the wasm target.
 # What cannot be installed here is named on a line that starts with "SKIP: ". Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,12 +15,15 @@ install() {
 }
 
 has_vulkan() { command -v vulkaninfo >/dev/null && vulkaninfo --summary 2>/dev/null | grep -q deviceName; }
+has_chromium() { [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]]; }
 has_node() { command -v node >/dev/null && (($(node --version | sed 's/^v\([0-9]*\).*/\1/') >= 20)); }
 
 has_vulkan || install mesa-vulkan-drivers libvulkan1 vulkan-tools || true
 has_vulkan || skip "no Vulkan device, so no GPU test (packages mesa-vulkan-drivers libvulkan1 vulkan-tools)"
 has_node || install nodejs npm || true
 has_node || skip "no Node 20 or newer, so no wasm test and no JavaScript client"
+has_chromium || install chromium || true
+has_chromium || skip "no Chromium at /usr/bin/chromium or TINDERBOX_CHROMIUM, so no browser test"
 command -v curl >/dev/null || install curl || skip "no curl, so no client test"
 
 # One environment a family of clients: what they need does not fit together.
@@ -37,12 +40,9 @@ for requirements in tests/clients/*/requirements.txt; do
     fi
 done
 
-for lock in tests/clients/*/package-lock.json; do
-    folder=$(dirname "$lock")
-    if ! cmp -s "$lock" "$folder/node_modules/.package-lock.json.of"; then
-        has_node && npm ci --prefix "$folder" --ignore-scripts --silent && cp "$lock" "$folder/node_modules/.package-lock.json.of" ||
-            skip "no $(basename "$folder") clients, so no test with them (Node 20, and the packages of $lock)"
-    fi
+for lock in tests/clients/*/package-lock.json tests/web/package-lock.json; do
+    has_node && scripts/npm.sh "$(dirname "$lock")" ||
+        skip "no packages of $lock, so no test with them (Node 20)"
 done
 
-scripts/setup-wasm.sh || skip "no wasm target, so no wasm test"
+scripts/setup-wasm.sh || skip "no wasm target, so no wasm test and no browser test"

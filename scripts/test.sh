@@ -43,7 +43,7 @@ stage() {
 }
 
 finish() {
-    grep -hs '^SKIP: ' "$logs"/*.log | sort -u || true
+    grep -hsE '^(# )?SKIP: ' "$logs"/*.log | sort -u || true
     echo "$passed passed, $failed failed, $skipped skipped"
     ((failed == 0)) || exit 1
     [[ ${CI:-} != true ]] || ((skipped == 0)) || exit 1
@@ -70,8 +70,14 @@ if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
-    [[ -f $file ]] || file=
-    stage wasm scripts/test-wasm.sh ${file:+"$file"} || true
+    stage wasm scripts/test-wasm.sh || true
+    if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
+        if [[ -f $file ]]; then
+            TINDERBOX_DEVICE=cpu stage web scripts/with-server.sh "$model" scripts/test-web.sh || true
+        else
+            stage web scripts/test-web.sh || true
+        fi
+    fi
 fi
 if [[ -f $file ]]; then
     # The clients ask faster than LocalLab's limit allows.

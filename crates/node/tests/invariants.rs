@@ -19,6 +19,15 @@ const ALLOWED: [(&str, &[&str]); 6] = [
         &["tinderbox-kernels", "tinderbox-model", "tinderbox-protocol"],
     ),
     ("tinderbox-api", &["tinderbox-protocol"]),
+    (
+        "tinderbox-web",
+        &[
+            "tinderbox-api",
+            "tinderbox-engine",
+            "tinderbox-kernels",
+            "tinderbox-model",
+        ],
+    ),
 ];
 
 /// Normal dependencies of the workspace's crates by name, the optional and target-specific ones

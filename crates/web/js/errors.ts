@@ -15,6 +15,9 @@ export class TinderboxError extends Error {
   }
 }
 
+/** What the engine says when its GPU was lost once too often; the wire has no code for it. */
+export const isLoss = (message: string) => message.includes("the device is lost");
+
 /** A `TinderboxError` as a message: structured clones of errors lose `code`. */
 export interface Failure {
   code: ErrorCode;
@@ -38,6 +41,3 @@ export function failure(thrown: unknown): Failure {
 export const revived = ({ code, message, param }: Failure) => new TinderboxError(code, message, param);
 
 export const aborted = () => new TinderboxError("aborted", "the caller aborted");
-
-/** The engine's words for a device that did not come back; they reach the page in several ways. */
-export const isLoss = (message: string) => message.includes("the device is lost");

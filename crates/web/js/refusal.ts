@@ -10,8 +10,9 @@ interface Refusal {
 
 /** The error that a server's JSON has, in an answer or as an event of a stream. */
 export function refusal(error: Refusal | string | undefined, status: number, place: string): TinderboxError {
-  const { message = `the ${place} answered ${status}`, param = null } = typeof error === "string" ? { message: error } : error ?? {};
-  return new TinderboxError(isLoss(message) ? "device_lost" : codeOf(status), message, param);
+  const { message, param } = typeof error === "string" ? { message: error } : error ?? {};
+  const code = place === "browser" && isLoss(message ?? "") ? "device_lost" : codeOf(status);
+  return new TinderboxError(code, message ?? `the ${place} answered ${status}`, param ?? null);
 }
 
 export async function checked(response: Response, place: string): Promise<Response> {

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Measures the browser package beside wllama in Chromium: scripts/bench-web.sh [CATALOG NAME OR FILE.gguf] [options of web.mjs]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+model=${1:-smollm2-135m-instruct}
+shift || true
+scripts/build-web.sh
+if [[ ! -f $model ]]; then
+    cargo build --release -p tinderbox
+    model=$(target/release/tinderbox pull "$model")
+fi
+scripts/npm.sh tests/web
+node benches/web.mjs "$model" "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The browser package and the demo page in Chromium, against the server at TINDERBOX_URL, whose answers theirs must equal:
+#   TINDERBOX_DEVICE=cpu scripts/with-server.sh MODEL scripts/test-web.sh [FILE.test.mjs...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+files=("$@")
+((${#files[@]})) || files=(tests/web/*/*.test.mjs)
+# One file after the other: each has a browser and an engine of its own, and there may be two cores.
+node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=tap "${files[@]}"

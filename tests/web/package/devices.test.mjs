@@ -1,0 +1,188 @@
+// Where the model computes: the same tokens everywhere, a bounded heap, and the loss of a GPU.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fixture, SMOLLM2 } from "./fixture.mjs";
+
+let world;
+
+before(async () => (world = await fixture()));
+after(() => world.close());
+
+const PROMPT = "def fibonacci(n):";
+
+/** The greedy answer of the native server, computed by the CPU. */
+async function native(tokens) {
+  const response = await fetch(`${process.env.TINDERBOX_URL}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ prompt: PROMPT, max_tokens: tokens, temperature: 0, logprobs: 0 }),
+  });
+  assert.equal(response.status, 200);
+  return (await response.json()).choices[0];
+}
+
+/** Loads a model on a page of its own, and answers with the report and the tokens of one greedy answer. */
+async function answer(model, device, tokens) {
+  const page = await world.open();
+  const found = await page.evaluate(async ({ model, device, prompt, tokens }) => {
+    const engine = await Tinderbox.load({ model, device, contextLength: 512 });
+    const { choices } = await engine.completions.create({ prompt, max_tokens: tokens, temperature: 0, logprobs: 0 });
+    const report = await engine.report();
+    await engine.dispose();
+    return { report, choice: choices[0] };
+  }, { model, device, prompt: PROMPT, tokens });
+  await page.context().close();
+  return found;
+}
+
+/** Largest tensor: the embedding, 49,152 rows of 576 columns in Q8_0. And 64 MiB. */
+const HEAP_BOUND = (49152 * 576 * 34) / 32 + (64 << 20);
+
+for (const [device, count] of [["cpu", 32], ["webgpu", 16]]) {
+  test(`the real model says on ${device} what it says natively`, async (t) => {
+    if (!world.real || !process.env.TINDERBOX_URL) return t.skip("no real model, or no server whose answer it must equal");
+    const { report, choice } = await answer(`/models/${SMOLLM2}`, device, count);
+    const expected = await native(count);
+    assert.equal(choice.logprobs.tokens.length, count);
+    assert.deepEqual(choice.logprobs.tokens, expected.logprobs.tokens);
+    assert.equal(choice.text, expected.text);
+    choice.logprobs.token_logprobs.forEach((logprob, at) => {
+      const difference = Math.abs(logprob - expected.logprobs.token_logprobs[at]);
+      assert.ok(difference < 0.02, `token ${at}: ${difference}`);
+    });
+    assert.equal(report.device, device);
+    // On the CPU the weights themselves are in the heap.
+    const bound = device === "webgpu" ? HEAP_BOUND : HEAP_BOUND + report.memory.weights;
+    console.log(`${device}: ${report.description}, heap ${report.memory.heap} of at most ${bound} bytes`);
+    assert.ok(report.memory.heap <= bound, `${report.memory.heap}`);
+  });
+}
+
+test("a software adapter is left for the CPU unless it is asked for, and both are named", async () => {
+  const cpu = await answer("/models/tiny.gguf", "auto", 12);
+  assert.equal(cpu.report.device, "cpu");
+  assert.match(cpu.report.reason, /faster than the software GPU google swiftshader/);
+  assert.equal(cpu.report.adapter.fallback, true);
+
+  const gpu = await answer("/models/tiny.gguf", "webgpu", 12);
+  assert.equal(gpu.report.device, "webgpu");
+  assert.match(gpu.report.description, /swiftshader/);
+  assert.ok(gpu.report.adapter.limits.bindingBytes > 0);
+  assert.deepEqual(gpu.choice.logprobs.tokens, cpu.choice.logprobs.tokens);
+
+  const kernels = gpu.report.selfTest.map(({ kernel }) => kernel);
+  for (const name of ["linear, 1 row", "linear, 33 rows", "embed", "rope, queries", "rope, cache", "attention", "add_norm"]) {
+    assert.ok(kernels.includes(name), name);
+  }
+  for (const { passed, kernel, detail } of gpu.report.selfTest) assert.ok(passed, `${kernel}: ${detail}`);
+});
+
+/** Scripts the worker: what it is given to run comes first. */
+async function scripted(page, script) {
+  await page.route("**/worker.js", async (route) => {
+    const body = `${script}\n${await (await route.fetch()).text()}`;
+    await route.fulfill({ contentType: "text/javascript", body, headers: { "content-security-policy": "" } });
+  });
+}
+
+test("a kernel that computes wrongly is named, and `auto` goes on without it", async () => {
+  const page = await world.open();
+  // An adapter that says it is a real one, and whose shaders take every product for a sum.
+  await scripted(page, `
+    Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+    const make = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (how) {
+      return make.call(this, { ...how, code: how.code.replaceAll(/ (\\w+) \\* (\\w+);/g, " $1 + $2;") });
+    };`);
+  const { report, refused } = await page.evaluate(async () => {
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "auto" });
+    const report = await engine.report();
+    await engine.dispose();
+    return { report, refused: await caught(Tinderbox.load({ model: "/models/tiny.gguf", device: "webgpu" })) };
+  });
+  assert.equal(report.device, "cpu");
+  const wrong = report.selfTest.filter(({ passed }) => !passed);
+  assert.ok(wrong.length > 0);
+  assert.match(report.reason, new RegExp(wrong[0].kernel));
+  assert.match(refused.message, new RegExp(wrong[0].kernel));
+});
+
+test("without WebGPU `auto` takes the CPU and says so, and `webgpu` is refused before any download", async () => {
+  const page = await world.open();
+  await scripted(page, `Object.defineProperty(WorkerNavigator.prototype, "gpu", { get: () => undefined });`);
+  const before = world.server.count(`/models/${SMOLLM2}`);
+  const { report, refused } = await page.evaluate(async (real) => {
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf" });
+    return { report: await engine.report(), refused: await caught(Tinderbox.load({ model: `/models/${real}`, device: "webgpu" })) };
+  }, SMOLLM2);
+  assert.equal(report.device, "cpu");
+  assert.match(report.reason, /no WebGPU/);
+  assert.equal(refused.code, "unsupported");
+  assert.equal(world.server.count(`/models/${SMOLLM2}`), before);
+});
+
+test("a GPU that is destroyed in mid-stream is replaced and the stream goes on, twice; the third loss is said", async () => {
+  const page = await world.open();
+  await scripted(page, `
+    const devices = [];
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...how) {
+      const device = await request.apply(this, how);
+      devices.push(device);
+      return device;
+    };
+    addEventListener("message", (event) => {
+      if (event.data.call !== "destroy") return;
+      event.stopImmediatePropagation();
+      devices.at(-1).destroy();
+    });`);
+  const found = await page.evaluate(async () => {
+    const post = Worker.prototype.postMessage;
+    let worker;
+    Worker.prototype.postMessage = function (...rest) { worker = this; return post.apply(this, rest); };
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "webgpu" });
+    const ask = () => engine.completions.create({ prompt: "hello abc", max_tokens: 24, temperature: 0, logprobs: 0, stream: true });
+    const tokens = (chunk) => chunk.choices[0]?.logprobs?.tokens ?? [];
+
+    /** An answer during which the device is destroyed. */
+    async function disturbed() {
+      const said = [];
+      let destroyed = false;
+      for await (const chunk of await ask()) {
+        said.push(...tokens(chunk));
+        if (!destroyed && said.length >= 4) {
+          destroyed = true;
+          post.call(worker, { call: "destroy" });
+        }
+      }
+      return said;
+    }
+
+    const whole = (await all(await ask())).flatMap(tokens);
+    const first = await disturbed();
+    const second = await disturbed();
+    const { recoveries, memory } = await engine.report();
+    const third = await caught(disturbed());
+    return { whole, first, second, recoveries, memory, third, later: await caught(ask()) };
+  });
+  assert.equal(found.whole.length, 24);
+  assert.deepEqual(found.first, found.whole);
+  assert.deepEqual(found.second, found.whole);
+  assert.equal(found.recoveries, 2);
+  assert.equal(found.third.code, "device_lost", found.third.message);
+  assert.equal(found.later.code, "device_lost");
+});
+
+test("a long chat takes no more memory than a short one", async () => {
+  const page = await world.open();
+  const heaps = await page.evaluate(async () => {
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu" });
+    const heaps = [];
+    for (let turn = 0; turn < 12; turn++) {
+      await engine.completions.create({ prompt: "hello abc", max_tokens: 400, temperature: 0 });
+      heaps.push((await engine.report()).memory.heap);
+    }
+    return heaps;
+  });
+  assert.equal(heaps.at(-1), heaps[3], `${heaps}`);
+});
