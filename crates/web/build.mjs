@@ -1,7 +1,7 @@
 // Bundles the package to dist/. TINDERBOX_WASM names the folder of wasm-bindgen's output (`--target web`).
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { copyFile, readFile, rm } from "node:fs/promises";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, resolve } from "node:path";
 import { parse } from "smol-toml";
@@ -26,6 +26,12 @@ await build({
   define: { CATALOG: JSON.stringify(catalog) },
 });
 await copyFile(resolve(wasm, "tinderbox_web_bg.wasm"), resolve(here, "dist/tinderbox_web_bg.wasm"));
+
+// The licences of what is in the bundles go with them.
+const bundled = ["eventsource-parser", "hash-wasm"];
+const texts = bundled.map(async (name) => `${name}\n\n${await readFile(resolve(here, "node_modules", name, "LICENSE"), "utf8")}`);
+await writeFile(resolve(here, "dist/THIRD-PARTY.txt"), (await Promise.all(texts)).join("\n\n"));
+for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) await copyFile(resolve(here, "../..", licence), resolve(here, "dist", licence));
 
 const typescript = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
 execFileSync(process.execPath, [resolve(typescript, "bin/tsc"), "--emitDeclarationOnly", "--declaration"], {

@@ -148,6 +148,7 @@ async function spaceFor(part: Part, drawer: Drawer): Promise<void> {
 async function outOfSpace(part: Part, drawer: Drawer): Promise<TinderboxError> {
   const { quota = 0, usage = 0 } = await navigator.storage?.estimate?.() ?? {};
   const need = part.total ? `${part.total - drawer.size} more bytes are needed` : "more bytes are needed";
-  return new TinderboxError("quota", `${part.file}: ${need} and this browser gives ${Math.max(quota - usage, 0)}; `
-    + "remove a kept model, or free space on the disk");
+  // Some browsers estimate for show: what was written is certain.
+  return new TinderboxError("quota", `${part.file}: ${need}; the browser took ${drawer.size} and estimates `
+    + `${Math.max(quota - usage, 0)} free; remove a kept model, or free space on the disk`);
 }

@@ -30,6 +30,7 @@ async function load(options: LoadOptions): Promise<Engine> {
   }
   const browser = new Remote();
   try {
+    if (!isSecureContext) throw new TinderboxError("unsupported", "browsers keep files and give devices only over HTTPS or from localhost");
     await browser.load({ call: "load", plan, device, contextLength }, options.onProgress, options.signal);
   } catch (thrown) {
     const error = thrown as TinderboxError;

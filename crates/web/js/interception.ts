@@ -4,6 +4,11 @@ import type { Ask } from "./exchange.ts";
 /** A page that answers holds a lock whose name begins so. */
 export const ENGINE_LOCK = "tinderbox-engine/";
 
+/** From a page that wants its requests intercepted. */
+export interface Claim {
+  tinderbox: "claim";
+}
+
 /** To every page, with a port for its offer. */
 export interface Intercepted {
   tinderbox: "ask";

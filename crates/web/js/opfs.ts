@@ -35,20 +35,23 @@ class Opfs implements Shelf {
   }
 
   async find(name: string): Promise<Kept | null> {
-    return read(await this.#folder(name)).catch(() => null);
+    return this.#folder(name).then(read, () => null);
   }
 
   async note(kept: Kept): Promise<void> {
-    const file = await (await this.#folder(kept.name)).getFileHandle(RECORD, { create: true });
+    const file = await (await this.#folder(kept.name, true)).getFileHandle(RECORD, { create: true });
     // `createWritable` is not everywhere, and leaves its swap file behind where the worker is ended in between.
     const handle = await patiently(() => file.createSyncAccessHandle());
     handle.truncate(0);
-    handle.write(new TextEncoder().encode(JSON.stringify(kept)), { at: 0 });
-    handle.close();
+    try {
+      write(handle, new TextEncoder().encode(JSON.stringify(kept)), 0);
+    } finally {
+      handle.close();
+    }
   }
 
   async drawer(name: string, part: number): Promise<Drawer> {
-    const file = await (await this.#folder(name)).getFileHandle(String(part), { create: true });
+    const file = await (await this.#folder(name, true)).getFileHandle(String(part), { create: true });
     return new OpfsDrawer(await patiently(() => file.createSyncAccessHandle()));
   }
 
@@ -65,8 +68,8 @@ class Opfs implements Shelf {
     await patiently(() => this.#root.removeEntry(key, { recursive: true }));
   }
 
-  async #folder(name: string): Promise<FileSystemDirectoryHandle> {
-    return this.#root.getDirectoryHandle(await keyOf(name), { create: true });
+  async #folder(name: string, create = false): Promise<FileSystemDirectoryHandle> {
+    return this.#root.getDirectoryHandle(await keyOf(name), { create });
   }
 }
 
@@ -80,10 +83,8 @@ class OpfsDrawer implements Drawer {
   }
 
   append(bytes: Uint8Array<ArrayBuffer>): void {
-    const written = this.#handle.write(bytes, { at: this.size });
-    // Chromium's private windows give an error's number as if it were a count.
-    if (written !== bytes.length) throw new DOMException("the file takes no more bytes", "QuotaExceededError");
-    this.size += written;
+    write(this.#handle, bytes, this.size);
+    this.size += bytes.length;
   }
 
   clear(): void {
@@ -95,6 +96,12 @@ class OpfsDrawer implements Drawer {
     this.#handle.flush();
     this.#handle.close();
   }
+}
+
+function write(handle: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>, at: number): void {
+  const written = handle.write(bytes, { at });
+  // Chromium's private windows give an error's number as if it were a count.
+  if (written !== bytes.length) throw new DOMException("the file takes no more bytes", "QuotaExceededError");
 }
 
 async function read(folder: FileSystemDirectoryHandle): Promise<Kept | null> {

@@ -12,7 +12,7 @@ interface Refusal {
 export function refusal(error: Refusal | string | undefined, status: number, place: string): TinderboxError {
   const { message, param } = typeof error === "string" ? { message: error } : error ?? {};
   const code = place === "browser" && isLoss(message ?? "") ? "device_lost" : codeOf(status);
-  return new TinderboxError(code, message ?? `${place} answered ${status}`, param ?? null);
+  return new TinderboxError(code, message ?? `the ${place} answered ${status}`, param ?? null);
 }
 
 export async function checked(response: Response, place: string): Promise<Response> {

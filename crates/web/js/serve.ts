@@ -1,6 +1,6 @@
 // The page's half of the service worker variant: this page's engine answers what the service worker intercepts.
 import { answer, answerOf, pairs } from "./exchange.ts";
-import { ENGINE_LOCK, type Accepted, type Intercepted, type Offer } from "./interception.ts";
+import { ENGINE_LOCK, type Accepted, type Claim, type Intercepted, type Offer } from "./interception.ts";
 import type { Engine } from "./types.ts";
 
 /**
@@ -9,8 +9,10 @@ import type { Engine } from "./types.ts";
  */
 export async function serve(engine: Engine): Promise<() => void> {
   const container = navigator.serviceWorker;
-  await container.ready;
-  // A page's first service worker takes over a moment after it is ready.
+  const { active } = await container.ready;
+  // A page that was there before its service worker, or was reloaded past it, is intercepted only when claimed.
+  const claim: Claim = { tinderbox: "claim" };
+  active?.postMessage(claim);
   while (!container.controller) {
     await new Promise((taken) => container.addEventListener("controllerchange", taken, { once: true }));
   }

@@ -1,7 +1,7 @@
 // The service worker's half: requests to the page's own origin are answered by the page that has an engine.
 import { TinderboxError } from "./errors.ts";
 import { askOf, receive } from "./exchange.ts";
-import { ENGINE_LOCK, type Accepted, type Intercepted, type Offer } from "./interception.ts";
+import { ENGINE_LOCK, type Accepted, type Claim, type Intercepted, type Offer } from "./interception.ts";
 
 /** How long a page with an engine may be busy before it is taken for gone. */
 const OFFER_MS = 10_000;
@@ -32,6 +32,10 @@ const scope = self as unknown as Scope;
 export function answerRequests({ paths = ["/v1/", "/tokenize", "/detokenize"] }: ServiceOptions = {}): void {
   scope.addEventListener("install", (event) => (event as Interception).waitUntil(scope.skipWaiting()));
   scope.addEventListener("activate", (event) => (event as Interception).waitUntil(scope.clients.claim()));
+  scope.addEventListener("message", (event) => {
+    const { tinderbox } = ((event as MessageEvent<Claim | null>).data ?? {}) as Partial<Claim>;
+    if (tinderbox === "claim") (event as Interception & MessageEvent).waitUntil(scope.clients.claim());
+  });
   scope.addEventListener("fetch", (event) => {
     const { request } = event as Interception;
     const { origin, pathname } = new URL(request.url);

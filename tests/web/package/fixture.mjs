@@ -23,7 +23,7 @@ export const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; wo
   + "connect-src 'self' http://127.0.0.1:*; img-src data:";
 
 /** `open()` gives a page of a profile of its own; what the page logs as an error ends up in `complaints`. */
-export async function fixture({ fault, mounts = {}, launchOptions } = {}) {
+export async function fixture({ fault, mounts = {}, headers = { "content-security-policy": CSP } } = {}) {
   const models = await mkdtemp(join(tmpdir(), "tinderbox-web-"));
   await writeFile(join(models, "tiny.gguf"), gguf());
   await mkdir(join(models, "hf"));
@@ -32,19 +32,20 @@ export async function fixture({ fault, mounts = {}, launchOptions } = {}) {
   if (real) await symlink(join(real, SMOLLM2), join(models, SMOLLM2));
 
   const folders = { "/": join(import.meta.dirname, "page"), "/dist/": join(packageFolder, "dist"), "/models/": models, ...mounts };
-  const server = await serve(folders, { fault, headers: { "content-security-policy": CSP } });
-  const browser = await launch(launchOptions);
+  const server = await serve(folders, { fault, headers });
+  const browser = await launch();
   const complaints = [];
   return {
     server, browser, models, complaints, real,
-    async open(path = "/") {
-      const context = await browser.newContext();
+    /** `ready` is a condition in the page. */
+    async open({ url = server.origin, ready = () => "Tinderbox" in window, context } = {}) {
+      context ??= await browser.newContext();
       const page = await context.newPage();
       page.setDefaultTimeout(600_000);
       page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
       page.on("pageerror", (error) => complaints.push(error.message));
-      await page.goto(server.origin + path);
-      await page.waitForFunction(() => "Tinderbox" in window);
+      await page.goto(url);
+      await page.waitForFunction(ready);
       return page;
     },
     async close() {

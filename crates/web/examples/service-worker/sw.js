@@ -1,0 +1,3 @@
+import { answerRequests } from "tinderbox-web/service-worker";
+
+answerRequests();

@@ -1,0 +1,104 @@
+// What is published, how large it is, and that it works the ways its readers will use it.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { chat, example, npm } from "./examples.mjs";
+import { fixture, packageFolder } from "./fixture.mjs";
+
+const enabled = () => document.querySelector("#say:enabled") !== null;
+const dist = join(packageFolder, "dist");
+const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
+
+test("the package has its bundles, its types and nothing else", () => {
+  const [{ files }] = JSON.parse(npm(packageFolder, "pack", "--dry-run", "--json"));
+  const paths = files.map(({ path }) => path).filter((path) => !/^dist\/[\w-]+\.d\.ts$/.test(path));
+  assert.deepEqual(paths.sort(), ["README.md", "dist/LICENSE-APACHE", "dist/LICENSE-MIT", "dist/THIRD-PARTY.txt", "dist/service-worker.js", "dist/tinderbox.js",
+    "dist/tinderbox_web_bg.wasm", "dist/worker.js", "package.json"]);
+});
+
+test("the page's code is below 150 kB, compressed", async (t) => {
+  let sum = 0;
+  for (const file of ["tinderbox.js", "worker.js", "service-worker.js"]) {
+    const size = gzipSync(await readFile(join(dist, file))).length;
+    t.diagnostic(`${file}: ${kilobytes(size)}`);
+    sum += size;
+  }
+  assert.ok(sum < 150_000, kilobytes(sum));
+});
+
+test("its types are enough for a strict TypeScript", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "tinderbox-types-"));
+  const program = `
+    import { Tinderbox, TinderboxError, serve, type Engine, type Progress } from "tinderbox-web";
+    import { answerRequests } from "tinderbox-web/service-worker";
+    const engine: Engine = await Tinderbox.load({ model: "x", onProgress: (progress: Progress) => console.log(progress.phase) });
+    for await (const chunk of await engine.chat.completions.create({ messages: [], stream: true })) chunk.choices[0]?.delta.content;
+    const answer = await engine.completions.create({ prompt: "x" });
+    const rate: number | undefined = answer.usage?.timings.tokens_per_second;
+    const code: "quota" | string = new TinderboxError("quota", "").code;
+    void serve(engine); answerRequests({ paths: ["/v1/"] }); export { rate, code };
+    // @ts-expect-error a role that is none
+    void engine.chat.completions.create({ messages: [{ role: "abacus", content: "" }] });`;
+  try {
+    await symlink(join(packageFolder, "node_modules"), join(folder, "tools"));
+    await writeFile(join(folder, "package.json"), '{"type":"module"}');
+    await writeFile(join(folder, "program.ts"), program);
+    execFileSync("mkdir", ["node_modules"], { cwd: folder });
+    await symlink(packageFolder, join(folder, "node_modules/tinderbox-web"));
+    const typescript = dirname(createRequire(join(packageFolder, "package.json")).resolve("typescript/package.json"));
+    for (const resolution of [["--module", "nodenext"], ["--module", "esnext", "--moduleResolution", "bundler"]]) {
+      execFileSync(process.execPath, [join(typescript, "bin/tsc"), "--noEmit", "--strict", "--target", "es2022",
+        "--lib", "es2022,dom", ...resolution, "program.ts"], { cwd: folder, encoding: "utf8", stdio: "pipe" });
+    }
+  } catch (error) {
+    assert.fail(error.stdout || error.message);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("the page of one HTML file chats", async (t) => {
+  const world = await fixture({ mounts: { "/": example("plain"), "/tinderbox/": dist }, headers: {} });
+  try {
+    if (!world.real) return t.skip("the model is not here");
+    const page = await world.open({ ready: enabled });
+    assert.match(await chat(page, "Hello"), /> Hello\n./);
+  } finally {
+    await world.close();
+  }
+});
+
+test("Vite's build of the example chats", async (t) => {
+  const folder = example("vite");
+  npm(folder, "run", "build");
+  const world = await fixture({ mounts: { "/": join(folder, "dist") } });
+  try {
+    if (!world.real) return t.skip("the model is not here");
+    const page = await world.open({ ready: enabled });
+    assert.match(await chat(page, "Hello"), /> Hello\n./);
+    assert.deepEqual(world.complaints, []);
+  } finally {
+    await world.close();
+  }
+});
+
+test("Vite's development server chats", async (t) => {
+  const folder = example("vite");
+  const world = await fixture();
+  const { createServer } = await import(join(folder, "node_modules/vite/dist/node/index.js"));
+  const vite = await createServer({ root: folder, logLevel: "error", server: { host: "127.0.0.1", port: 0, proxy: { "/models": world.server.origin } } });
+  try {
+    if (!world.real) return t.skip("the model is not here");
+    await vite.listen();
+    const page = await world.open({ url: `http://127.0.0.1:${vite.httpServer.address().port}`, ready: enabled });
+    assert.match(await chat(page, "Hello"), /> Hello\n./);
+  } finally {
+    await vite.close();
+    await world.close();
+  }
+});
