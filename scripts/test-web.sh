@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The browser package and the demo page in Chromium, against the server at TINDERBOX_URL, whose answers theirs must equal:
-#   TINDERBOX_DEVICE=cpu scripts/with-server.sh MODEL scripts/test-web.sh [FILE.test.mjs...]
+# The browser package and the demo page in Chromium: scripts/test-web.sh [FILE.test.mjs...]
+# Their answers must equal those of target/release/tinderbox, or of the binary that TINDERBOX names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

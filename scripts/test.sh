@@ -72,11 +72,7 @@ stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || 
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
     stage wasm scripts/test-wasm.sh || true
     if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
-        if [[ -f $file ]]; then
-            TINDERBOX_DEVICE=cpu stage web scripts/with-server.sh "$model" scripts/test-web.sh || true
-        else
-            stage web scripts/test-web.sh || true
-        fi
+        stage web scripts/test-web.sh || true
     fi
 fi
 if [[ -f $file ]]; then
