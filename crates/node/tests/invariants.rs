@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each library may depend on, of the workspace. The binary may depend on all of them.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("tinderbox-protocol", &[]),
     ("tinderbox-pins", &[]),
     ("tinderbox-kernels", &["tinderbox-pins"]),
