@@ -18,8 +18,8 @@ export interface WasmOptions {
 
 /** One engine: a loaded model and its loop. */
 export interface WasmEngine {
-  /** One request to the router. `headers` is a flat list: name, value, name, value. */
-  fetch(method: string, path: string, headers: string[], body: Uint8Array): Promise<WasmAnswer>;
+  /** One request to the router. `headers` is a flat list: name, value, name, value. Dropped when `gone` resolves before the answer begins. */
+  fetch(method: string, path: string, headers: string[], body: Uint8Array, gone: Promise<void>): Promise<WasmAnswer>;
   /** JSON of `Report`, without `place`. */
   report(): string;
   /** Resolves, with the reason, once the loop has ended: the device was lost a third time. A first and a second loss are mended inside; streams go on. */

@@ -12,7 +12,7 @@ const wasm: Wasm = module;
 let engine: WasmEngine | undefined;
 
 onmessage = ({ data, ports: [port] }: MessageEvent<Call>) => {
-  if (data.call === "fetch") return answer(port!, () => ask(data.ask));
+  if (data.call === "fetch") return answer(port!, (givenUp) => ask(data.ask, givenUp));
   const reply = (reply: Reply) => port!.postMessage(reply);
   run(data, reply).then(
     (value) => reply({ kind: "done", value }),
@@ -62,8 +62,9 @@ async function hasAdapter(): Promise<boolean> {
   return Boolean(await gpu?.requestAdapter().catch(() => null));
 }
 
-async function ask({ method, path, headers, body }: Ask): Promise<Answer> {
-  const { status, headers: told, body: stream } = await loaded().fetch(method, path, headers, body);
+async function ask({ method, path, headers, body }: Ask, givenUp: AbortSignal): Promise<Answer> {
+  const gone = new Promise<void>((resolve) => givenUp.addEventListener("abort", () => resolve()));
+  const { status, headers: told, body: stream } = await loaded().fetch(method, path, headers, body, gone);
   return { status, headers: told, body: stream };
 }
 

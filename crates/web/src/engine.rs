@@ -126,20 +126,22 @@ pub async fn load(
 
 #[wasm_bindgen]
 impl WasmEngine {
-    /// One request to the router; `headers` are name, value, name, value.
+    /// One request to the router; `headers` are name, value, name, value. It is dropped when `gone`
+    /// resolves before the answer began.
     ///
     /// # Errors
-    /// A method, path or header that is none.
+    /// A method, path or header that is none; `gone`.
     pub fn fetch(
         &self,
         method: String,
         path: String,
         headers: Vec<String>,
         body: Vec<u8>,
+        gone: Promise,
     ) -> Promise {
         let router = self.router.clone();
         future_to_promise(async move {
-            let answer = fetch::fetch(router, &method, &path, &headers, body).await?;
+            let answer = fetch::fetch(router, &method, &path, &headers, body, gone).await?;
             Ok(Answer::into(answer))
         })
     }

@@ -4,9 +4,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use futures::StreamExt;
-use js_sys::Uint8Array;
+use futures::future::{Either, select};
+use js_sys::{Promise, Uint8Array};
 use tower::ServiceExt;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use wasm_streams::ReadableStream;
 
 /// An answer: `WasmAnswer` of `js/wasm.ts`.
@@ -38,25 +40,29 @@ impl Answer {
     }
 }
 
-/// Asks the router.
+/// Asks the router. Once `gone` resolves nobody waits for an answer that has not begun, and what was
+/// asked for it is dropped.
 ///
 /// # Errors
-/// A method, path or header that is none; whatever the router has to say is an answer.
+/// A method, path or header that is none; `gone`. Whatever the router has to say is an answer.
 pub async fn fetch(
     router: Router,
     method: &str,
     path: &str,
     headers: &[String],
     body: Vec<u8>,
+    gone: Promise,
 ) -> Result<Answer, JsError> {
     let mut request = Request::builder().method(method).uri(path);
     for header in headers.chunks_exact(2) {
         request = request.header(&header[0], &header[1]);
     }
     let request = request.body(Body::from(body))?;
-    // A router never fails: its error type has no values.
-    let Ok(response) = router.oneshot(request).await;
-    Ok(answer(response))
+    match select(router.oneshot(request), JsFuture::from(gone)).await {
+        // A router never fails: its error type has no values.
+        Either::Left((Ok(response), _)) => Ok(answer(response)),
+        Either::Right(_) => Err(JsError::new("nobody waits for the answer")),
+    }
 }
 
 fn answer(response: Response<Body>) -> Answer {

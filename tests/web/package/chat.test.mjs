@@ -86,6 +86,32 @@ test("a stream whose loop is left frees its sequence", async () => {
   assert.ok(text.length > 0);
 });
 
+test("a whole answer that is given up is not computed to its end", async () => {
+  const tokens = await page.evaluate(async () => {
+    const metric = async (name) => {
+      const text = await (await engine.fetch("/metrics")).text();
+      return Number(new RegExp(`^${name}(?:{.*})? (\\d+)`, "m").exec(text)?.[1] ?? 0);
+    };
+    const running = async (count) => {
+      for (let tries = 0; tries < 2000 && (await metric("tinderbox_running_sequences")) !== count; tries++);
+    };
+    const before = await metric("tinderbox_generated_tokens_total");
+    const controller = new AbortController();
+    const answer = caught(engine.fetch("/v1/completions", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ prompt: "hello", max_tokens: 500 }),
+      signal: controller.signal,
+    }));
+    await running(1);
+    controller.abort();
+    await running(0);
+    return { error: (await answer).code, count: (await metric("tinderbox_generated_tokens_total")) - before };
+  });
+  assert.equal(tokens.error, "aborted");
+  assert.ok(tokens.count < 500, `${tokens.count} tokens`);
+});
+
 test("two requests at once have the answers they have alone", async () => {
   const { alone, together } = await page.evaluate(async () => {
     const one = () => ask({ prompt: "hello", max_tokens: 40, stream: true }).then(all);
