@@ -4,7 +4,7 @@ import { count } from "../format.ts";
 import { problemOf } from "../problem.ts";
 import { announcement, chat, chatProblem, editing, engine, live, sampling, system, type Answer, type Token, type Turn } from "../state.ts";
 import { setTurns } from "./chats.ts";
-import { refreshReport } from "./models.ts";
+import { refreshReport } from "./report.ts";
 
 /** Milliseconds between two looks at an answer that grows: more often, nobody sees. */
 const BEAT = 40;

@@ -4,6 +4,7 @@ import { problemOf } from "../problem.ts";
 import { announcement, chatProblem, engine, loading, loadMs, loadProblem, report, settings, stored } from "../state.ts";
 import { stop } from "./answers.ts";
 import { bench } from "./bench.ts";
+import { refreshReport } from "./report.ts";
 
 /** `apiKey` is for the edge, and is never kept. */
 export async function load(model: ModelSource, name: string, apiKey: string): Promise<void> {
@@ -49,13 +50,6 @@ export async function unload(): Promise<void> {
   const old = engine.value;
   engine.value = null;
   await old?.dispose();
-}
-
-export async function refreshReport(): Promise<void> {
-  const asked = engine.value;
-  const answer = await asked?.report().catch(() => null);
-  // Meanwhile another model may have been loaded.
-  if (asked === engine.value) report.value = answer ?? null;
 }
 
 export async function refreshStored(): Promise<void> {
