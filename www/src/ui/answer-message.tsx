@@ -20,13 +20,13 @@ export function AnswerMessage({ answer, last }: { answer: Answer; last: boolean 
           {place && <Badge place={place} />}
           {speed && (
             <span class="numbers">
-              <span>{count(tokens.length || 0)} tokens</span><span>first after {duration(speed.firstTokenMs)}</span><span>{rate(speed.tokensPerSecond)} tokens/s</span>
+              <span>{count(tokens.length)} tokens</span><span>first after {duration(speed.firstTokenMs)}</span><span>{rate(speed.tokensPerSecond)} tokens/s</span>
             </span>
           )}
           {end && end !== "stop" && <span class="end">{ENDS[end]}</span>}
           <span class="grow" />
           <CopyButton text={content} label="Copy" what="this answer" quiet />
-          {last && engine.value && <button type="button" class="quiet" onClick={() => void regenerate().then(() => undefined)}>Regenerate</button>}
+          {last && engine.value && <button type="button" class="quiet" onClick={() => void regenerate()}>Regenerate</button>}
         </div>
       )}
     </article>

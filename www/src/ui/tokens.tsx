@@ -5,7 +5,7 @@ import type { Token } from "../state.ts";
 
 /** Steps of certainty, each with a shade: the less likely, the warmer. */
 const STEPS = [0.9, 0.6, 0.3, 0.1];
-const stepOf = (probability: number) => STEPS.findIndex((step) => probability >= step) & 7;
+const stepOf = (probability: number) => STEPS.filter((step) => probability < step).length;
 
 /** The answer token by token; one of them is looked at, by pointer or by keyboard. */
 export function Tokens({ tokens }: { tokens: Token[] }) {
