@@ -32,7 +32,7 @@ export function Composer() {
       else send();
     }}>
       <label class="sr-only" for="question">Your message</label>
-      <textarea id="question" ref={area} rows={1} placeholder="Ask something" enterKeyHint="send" aria-keyshortcuts="Enter" value={text.value}
+      <textarea id="question" ref={area} rows={1} placeholder="Ask something" enterkeyhint="send" aria-keyshortcuts="Enter" value={text.value}
         onInput={(event) => (text.value = event.currentTarget.value)}
         onKeyDown={(event) => {
           if (event.key === "Escape" && writing) stop();
