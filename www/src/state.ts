@@ -103,7 +103,9 @@ export const live = signal<Answer | null>(null);
 export const chatProblem = signal<Problem | null>(null);
 /** Index of the question being edited. */
 export const editing = signal<number | null>(null);
-export const panelsOpen = signal(matchMedia("(min-width: 64rem)").matches);
+export const panelsOpen = signal(false);
+/** Panels beside the conversation, not instead of it. */
+export const isWide = () => matchMedia("(min-width: 64rem)").matches;
 /** For screen readers: what just happened. */
 export const announcement = signal("");
 

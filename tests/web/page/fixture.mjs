@@ -85,7 +85,7 @@ async function freePort() {
 /** Loads a file on the CPU, through the file picker. */
 export async function loadTiny(page, file) {
   await page.getByRole("radio", { name: "CPU" }).check();
-  await page.getByLabel("Model file").setInputFiles(file);
+  await page.getByLabel("Model file", { exact: true }).setInputFiles(file);
   await page.getByLabel("Your message").waitFor();
 }
 

@@ -1,7 +1,7 @@
 // Loading, unloading and forgetting models.
 import { Tinderbox, type ModelSource } from "tinderbox-web";
 import { problemOf } from "../problem.ts";
-import { announcement, chatProblem, engine, loading, loadMs, loadProblem, report, settings, stored } from "../state.ts";
+import { announcement, chatProblem, engine, isWide, loading, loadMs, loadProblem, panelsOpen, report, settings, stored } from "../state.ts";
 import { stop } from "./answers.ts";
 import { bench } from "./bench.ts";
 import { refreshReport } from "./report.ts";
@@ -28,6 +28,7 @@ export async function load(model: ModelSource, name: string, apiKey: string): Pr
     });
     loadMs.value = performance.now() - start;
     engine.value = loaded;
+    if (isWide()) panelsOpen.value = true;
     announcement.value = `${name} is ready`;
     await refreshReport();
   } catch (thrown) {

@@ -6,7 +6,7 @@ import { CopyButton } from "./copy-button.tsx";
 import { Markdown } from "./markdown.tsx";
 import { Tokens } from "./tokens.tsx";
 
-const ENDS = { length: "Ended at the limit of tokens", stopped: "Stopped", failed: "Broken off" };
+const ENDS = { length: "Token limit", stopped: "Stopped", failed: "Broken off" };
 
 export function AnswerMessage({ answer, last }: { answer: Answer; last: boolean }) {
   const { content, tokens, speed, model, place, end } = answer;
@@ -24,9 +24,10 @@ export function AnswerMessage({ answer, last }: { answer: Answer; last: boolean 
             </span>
           )}
           {end && end !== "stop" && <span class="end">{ENDS[end]}</span>}
-          <span class="grow" />
-          <CopyButton text={content} label="Copy" what="this answer" quiet />
-          {last && engine.value && <button type="button" class="quiet" onClick={() => void regenerate()}>Regenerate</button>}
+          <span class="acts">
+            <CopyButton text={content} label="Copy" what="this answer" quiet />
+            {last && engine.value && <button type="button" class="quiet" onClick={() => void regenerate()}>Regenerate</button>}
+          </span>
         </div>
       )}
     </article>

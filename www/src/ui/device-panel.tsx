@@ -38,7 +38,7 @@ function AdapterFacts({ description, fallback, features, limits }: Adapter) {
 const KINDS: Record<string, string> = { weights: "Weights", kv_cache: "Conversation (KV cache)", heap: "Engine (wasm heap)" };
 
 function Memory({ memory }: Pick<Report, "memory">) {
-  const kinds = Object.entries(memory).filter(([, size]) => size > 0);
+  const kinds = Object.entries(memory).filter(([, size]) => size > 0).sort(([, a], [, b]) => b - a);
   const total = kinds.reduce((sum, [, size]) => sum + size, 0);
   if (total === 0) return null;
   return (

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { engine, panelsOpen } from "../state.ts";
+import { engine, isWide, panelsOpen } from "../state.ts";
 import { BenchPanel } from "./bench-panel.tsx";
 import { ChatsPanel } from "./chats-panel.tsx";
 import { DevicePanel } from "./device-panel.tsx";
@@ -14,7 +14,7 @@ export function Panels() {
 
   useEffect(() => {
     // Where the panels cover the page, focus goes with them.
-    if (shown && !first.current && matchMedia("(max-width: 63.99rem)").matches) aside.current!.focus();
+    if (shown && !first.current && !isWide()) aside.current!.focus();
     first.current = false;
   }, [shown]);
 

@@ -51,7 +51,7 @@ export function Picker() {
           <h3 id="file-title">A file of yours</h3>
           <label class="file-pick">
             <input type="file" multiple accept=".gguf,.safetensors,.json" aria-label="Model file" onChange={(event) => pick(event.currentTarget)} />
-            <span aria-hidden="true"><b>Choose a file</b> or drop it anywhere on the page</span>
+            <span aria-hidden="true"><b>Choose a file</b> or drop one anywhere</span>
           </label>
           <p class="hint">A GGUF, or all files of a safetensors folder. It is read from the disk and goes nowhere.</p>
         </section>
