@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -37,7 +37,7 @@ export async function fixture() {
   const complaints = [];
   return {
     tiny, broken, real, complaints, origin: preview.origin,
-    async open({ kept, ...options } = {}) {
+    async open(options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"], ...options });
       const page = await context.newPage();
       page.setDefaultTimeout(60_000);
@@ -116,7 +116,6 @@ export async function openPanel(page, name) {
 /** What axe finds, as text; empty where there is nothing. */
 export async function accessibility(page) {
   // Through the debugger, so that the page's policy stays as strict as it is.
-  const { readFile } = await import("node:fs/promises");
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(await readFile(axePath, "utf8"));
   const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
   return violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map(({ html, failureSummary }) => `  ${html}\n  ${failureSummary}`).join("\n")}`).join("\n");
