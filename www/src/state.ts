@@ -88,7 +88,7 @@ export const view = kept<View>("view", "text");
 export const theme = kept<Theme>("theme", "auto");
 export const newChat = (): Chat => ({ id: crypto.randomUUID(), started: Date.now(), turns: [] });
 /** Newest first; never empty. Kept by `actions/chats.ts`, which knows when. */
-export const chats = signal<Chat[]>(read<Chat[]>("chats", [newChat()]));
+export const chats = signal<Chat[]>(keptChats());
 export const currentId = kept("current", chats.peek()[0]!.id);
 
 // Of this visit.
@@ -108,6 +108,12 @@ export const panelsOpen = signal(false);
 export const isWide = () => matchMedia("(min-width: 64rem)").matches;
 /** For screen readers: what just happened. */
 export const announcement = signal("");
+
+function keptChats(): Chat[] {
+  const found = read<unknown>("chats", []);
+  const whole = (Array.isArray(found) ? found : []).filter((each): each is Chat => Array.isArray(each?.turns));
+  return whole.length > 0 ? whole : [newChat()];
+}
 
 export const chat = computed(() => chats.value.find(({ id }) => id === currentId.value) ?? chats.value[0]!);
 /** The speed shown: of the answer being written, else of the last one. */

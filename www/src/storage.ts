@@ -24,7 +24,9 @@ export function write(key: string, value: unknown): boolean {
 
 /** A signal that starts with what was kept, and is kept whenever it changes. */
 export function kept<T>(key: string, fallback: T): Signal<T> {
-  const value = signal(read(key, fallback));
+  const found = read(key, fallback);
+  // An older version of the page may have kept less.
+  const value = signal(typeof fallback === "object" ? { ...fallback, ...found } : found);
   effect(() => void write(key, value.value));
   return value;
 }

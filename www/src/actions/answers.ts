@@ -1,8 +1,8 @@
 // Asking the engine: ask, ask again, ask otherwise, stop.
-import type { ChatCompletionChunk, Message } from "tinderbox-web";
+import type { ChatCompletionChunk, Engine, Message } from "tinderbox-web";
 import { count } from "../format.ts";
 import { problemOf } from "../problem.ts";
-import { announcement, chat, chatProblem, editing, engine, live, sampling, system, type Answer, type Token, type Turn } from "../state.ts";
+import { announcement, chat, chatProblem, editing, engine, live, report, sampling, system, type Answer, type Token, type Turn } from "../state.ts";
 import { setTurns } from "./chats.ts";
 import { refreshReport } from "./report.ts";
 
@@ -47,9 +47,11 @@ async function answer(turns: Turn[]): Promise<void> {
     live.value = { ...growing, tokens: [...growing.tokens], speed: speedOf(arrivals, shownAt - start) };
   };
   try {
-    const { seed, ...values } = sampling.value;
+    const { seed, max_tokens, ...values } = sampling.value;
+    const messages = messagesOf(turns);
+    const limit = Math.min(max_tokens, await room(asked, messages));
     const stream = await asked.chat.completions.create(
-      { ...values, seed: seed ?? undefined, messages: messagesOf(turns), stream: true, logprobs: true, top_logprobs: ALTERNATIVES },
+      { ...values, seed: seed ?? undefined, max_tokens: limit, messages, stream: true, logprobs: true, top_logprobs: ALTERNATIVES },
       { signal: mine.signal },
     );
     for await (const chunk of stream) {
@@ -77,6 +79,12 @@ function messagesOf(turns: Turn[]): Message[] {
   const messages: Message[] = turns.map(({ role, content }) => ({ role, content }));
   const prompt = system.value.trim();
   return prompt ? [{ role: "system", content: prompt }, ...messages] : messages;
+}
+
+/** Tokens left for the answer: the engine refuses to be asked for more. Where there are none, its own words say so. */
+async function room(asked: Engine, messages: Message[]): Promise<number> {
+  const length = report.value?.contextLength;
+  return length ? Math.max(1, length - (await asked.tokenize(messages)).length) : Infinity;
 }
 
 function take(chunk: ChatCompletionChunk, growing: Answer, arrived: () => void): void {
