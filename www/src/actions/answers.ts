@@ -69,8 +69,8 @@ async function answer(turns: Turn[]): Promise<void> {
     if (growing.speed) growing.speed.arrivals = arrivals;
     controller = null;
     live.value = null;
-    // An answer without a word is none.
-    if (growing.content || growing.end !== "failed") setTurns(id, [...turns, growing]);
+    // One cut off before its first word is none.
+    if (growing.content || growing.end === "stop") setTurns(id, [...turns, growing]);
     await refreshReport();
   }
 }

@@ -1,5 +1,5 @@
 import { useEffect, useRef } from "preact/hooks";
-import { amend } from "../actions/answers.ts";
+import { amend, regenerate } from "../actions/answers.ts";
 import { editing, engine, live } from "../state.ts";
 
 interface Props {
@@ -7,7 +7,7 @@ interface Props {
   content: string;
 }
 
-export function QuestionMessage({ index, content }: Props) {
+export function QuestionMessage({ index, content, last }: Props & { last: boolean }) {
   const edit = useRef<HTMLButtonElement>(null);
   const edited = editing.value === index;
 
@@ -22,6 +22,7 @@ export function QuestionMessage({ index, content }: Props) {
       {edited ? <Editor index={index} content={content} onCancel={leave} /> : <p class="said">{content}</p>}
       {!edited && engine.value && !live.value && (
         <div class="message-tools">
+          {last && <button type="button" class="quiet" onClick={() => void regenerate()}>Ask again</button>}
           <button ref={edit} type="button" class="quiet" onClick={() => (editing.value = index)}>Edit<span class="sr-only"> this message</span></button>
         </div>
       )}

@@ -35,7 +35,7 @@ export function Transcript() {
       )}
       {turns.length === 0 && engine.value && <p class="empty">{engine.value.model} is lit. Ask it something.</p>}
       {turns.map((turn, index) => turn.role === "user"
-        ? <QuestionMessage key={`${id} ${index}`} index={index} content={turn.content} />
+        ? <QuestionMessage key={`${id} ${index}`} index={index} content={turn.content} last={index === turns.length - 1} />
         : <AnswerMessage key={`${id} ${index}`} answer={turn} last={index === turns.length - 1 && !answer} />)}
       {answer && <AnswerMessage key={`${id} ${turns.length}`} answer={answer} last={false} />}
       {chatProblem.value && <ProblemNote title="There was no answer." problem={chatProblem.value} />}
