@@ -29,7 +29,7 @@ export async function load(model: ModelSource, name: string, apiKey: string): Pr
     loadMs.value = performance.now() - start;
     engine.value = loaded;
     if (isWide()) panelsOpen.value = true;
-    announcement.value = `${name} is ready`;
+    announcement.value = `${loaded.model} is ready`;
     await refreshReport();
   } catch (thrown) {
     const problem = problemOf(thrown);

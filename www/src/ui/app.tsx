@@ -30,12 +30,14 @@ export function App() {
     <div class={`app${panelsOpen.value ? " with-panels" : ""}`} onDragOver={drag} onDragLeave={() => (over.value = false)} onDrop={drop}>
       <a class="skip" href="#main">Skip to the conversation</a>
       <Header />
-      <main id="main" tabIndex={-1} class={ready ? "chatting" : "choosing"}>
-        {!ready && (loading.value ? <LoadProgress {...loading.value} /> : <Picker />)}
-        {(ready || chat.value.turns.length > 0) && <Transcript />}
-        {ready && <Composer />}
+      <main id="main" tabIndex={-1}>
+        <div class={`stage ${ready ? "chatting" : "choosing"}`}>
+          {!ready && (loading.value ? <LoadProgress {...loading.value} /> : <Picker />)}
+          {(ready || chat.value.turns.length > 0) && <Transcript />}
+          {ready && <Composer />}
+        </div>
+        <Panels />
       </main>
-      <Panels />
       <p class="sr-only" role="status" aria-live="polite">{announcement.value}</p>
       {over.value && <div class="dropping" aria-hidden="true">Drop the model anywhere</div>}
     </div>

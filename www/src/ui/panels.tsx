@@ -8,13 +8,13 @@ import { SamplingPanel } from "./sampling-panel.tsx";
 import { SpeedPanel } from "./speed-panel.tsx";
 
 export function Panels() {
-  const aside = useRef<HTMLElement>(null);
+  const box = useRef<HTMLElement>(null);
   const shown = panelsOpen.value;
   const first = useRef(true);
 
   useEffect(() => {
     // Where the panels cover the page, focus goes with them.
-    if (shown && !first.current && !isWide()) aside.current!.focus();
+    if (shown && !first.current && !isWide()) box.current!.focus();
     first.current = false;
   }, [shown]);
 
@@ -24,7 +24,7 @@ export function Panels() {
   }
 
   return (
-    <aside ref={aside} id="panels" class="panels" aria-label="Panels" tabIndex={-1} hidden={!shown}
+    <section ref={box} id="panels" class="panels" aria-label="Panels" tabIndex={-1} hidden={!shown}
       onKeyDown={(event) => event.key === "Escape" && close()}>
       <button type="button" class="close-panels" onClick={close}>Close the panels</button>
       {engine.value && <Panel title="Speed" open><SpeedPanel /></Panel>}
@@ -32,7 +32,7 @@ export function Panels() {
       {engine.value && <Panel title="Device" open><DevicePanel /></Panel>}
       {engine.value && <Panel title="Bench"><BenchPanel /></Panel>}
       <Panel title="Chats" open={!engine.value}><ChatsPanel /></Panel>
-    </aside>
+    </section>
   );
 }
 
