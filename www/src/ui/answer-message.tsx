@@ -23,7 +23,7 @@ export function AnswerMessage({ answer, last }: { answer: Answer; last: boolean 
               <span>{count(tokens.length)} tokens</span><span>first after {duration(speed.firstTokenMs)}</span><span>{rate(speed.tokensPerSecond)} tokens/s</span>
             </span>
           )}
-          {end && end !== "stop" && <span class="end">{ENDS[end]}</span>}
+          {end && end !== "stop" && <span class={`end ${end}`}>{ENDS[end]}</span>}
           <span class="acts">
             <CopyButton text={content} label="Copy" what="this answer" quiet />
             {last && engine.value && <button type="button" class="quiet" onClick={() => void regenerate()}>Regenerate</button>}

@@ -6,7 +6,7 @@ import { report } from "../state.ts";
 export function DevicePanel() {
   const facts = report.value;
   if (!facts) return <p class="hint">No facts yet.</p>;
-  const { description, reason, adapter, selfTest, memory, contextLength, recoveries } = facts;
+  const { description, reason, adapter, selfTest, contextLength, recoveries } = facts;
   return (
     <>
       <dl class="facts">
@@ -16,7 +16,7 @@ export function DevicePanel() {
         <div><dt>Rebuilt</dt><dd>{recoveries === 0 ? "never" : `${recoveries} ${recoveries === 1 ? "time" : "times"}`}</dd></div>
       </dl>
       {adapter && <AdapterFacts {...adapter} />}
-      <Memory memory={memory} />
+      <Memory {...facts} />
       {selfTest.length > 0 && <SelfTests tests={selfTest} />}
       <button type="button" onClick={() => void refreshReport()}>Refresh</button>
     </>
@@ -37,8 +37,15 @@ function AdapterFacts({ description, fallback, features, limits }: Adapter) {
 
 const KINDS: Record<string, string> = { weights: "Weights", kv_cache: "Conversation (KV cache)", heap: "Engine (wasm heap)" };
 
-function Memory({ memory }: Pick<Report, "memory">) {
-  const kinds = Object.entries(memory).filter(([, size]) => size > 0).sort(([, a], [, b]) => b - a);
+/** On the CPU, weights and conversation lie within the heap, and are not counted twice. */
+function apart({ device, memory }: Report): Record<string, number> {
+  if (device !== "cpu") return memory;
+  const { heap = 0, ...within } = memory;
+  return { ...within, heap: Math.max(0, heap - Object.values(within).reduce((sum, size) => sum + size, 0)) };
+}
+
+function Memory(facts: Report) {
+  const kinds = Object.entries(apart(facts)).filter(([, size]) => size > 0).sort(([, a], [, b]) => b - a);
   const total = kinds.reduce((sum, [, size]) => sum + size, 0);
   if (total === 0) return null;
   return (

@@ -18,7 +18,7 @@ export function LoadProgress({ name, progress, cancel }: Loading) {
       <progress aria-label="Bytes of this step" {...(total > 0 ? { max: total, value: progress!.loaded } : {})} />
       <p class="numbers">
         {progress && total > 0
-          ? <><span>{bytes(progress.loaded)} of {bytes(total)}</span><span>{bytes(progress.bytesPerSecond)}/s</span><span class="file">{progress.file}</span></>
+          ? <><span>{bytes(progress.loaded)} of {bytes(total)}</span>{progress.bytesPerSecond > 0 && <span>{bytes(progress.bytesPerSecond)}/s</span>}<span class="file">{progress.file}</span></>
           : <span>Starting the engine</span>}
       </p>
       <button type="button" onClick={cancel}>Cancel</button>

@@ -41,8 +41,8 @@ export function Plot({ arrivals, firstTokenMs, tokensPerSecond }: Speed) {
   );
 }
 
-/** The next of 1, 2, 5, 10, 20, ... so that the scale changes seldom. */
+/** The next round number, so that the scale changes seldom. */
 function ceiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+  return [1, 2, 3, 4, 6, 8].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
 }
