@@ -94,6 +94,8 @@ export const currentId = kept("current", chats.peek()[0]!.id);
 // Of this visit.
 export const engine = signal<Engine | null>(null);
 export const report = signal<Report | null>(null);
+/** The model has no chat template: it goes on with a text, and knows of no turns. */
+export const plain = signal(false);
 export const loadMs = signal(0);
 export const loading = signal<Loading | null>(null);
 export const loadProblem = signal<Problem | null>(null);

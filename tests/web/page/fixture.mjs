@@ -23,6 +23,8 @@ export async function fixture() {
   const folder = await mkdtemp(join(tmpdir(), "tinderbox-page-"));
   const tiny = join(folder, "tiny.gguf");
   await writeFile(tiny, gguf());
+  const plain = join(folder, "plain.gguf");
+  await writeFile(plain, gguf({ "tokenizer.chat_template": null }));
   const broken = join(folder, "broken.gguf");
   await writeFile(broken, "no model at all");
   // One level down, as the tool that downloads models lays them.
@@ -36,7 +38,7 @@ export async function fixture() {
   const browser = await launch();
   const complaints = [];
   return {
-    tiny, broken, real, complaints, origin: preview.origin,
+    tiny, plain, broken, real, complaints, origin: preview.origin,
     async open(options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"], ...options });
       const page = await context.newPage();

@@ -78,4 +78,27 @@ test("the bench's result is copied as text", async () => {
   assert.match(copied, /^Tinderbox bench: tiny\ndevice: CPU.*\nload: .+\ntime to first token: .+ \(128 tokens\)\nprefill: [\d.]+ tokens\/s\ndecode: [\d.]+ tokens\/s \(64 tokens/);
 });
 
+test("a model without a chat template goes on with the text", async () => {
+  await page.getByRole("button", { name: "Change model" }).click();
+  await loadTiny(page, world.plain);
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await page.getByText("it goes on with whatever you write").waitFor();
+  await ask(page, "hello abc");
+  assert.equal(await page.getByRole("toolbar").getByRole("button").count(), 48);
+  assert.equal(await page.locator(".token-facts").getByRole("listitem").count(), 5);
+});
+
+test("on WebGPU, the device panel has the adapter and its self-test", async () => {
+  await page.getByRole("button", { name: "Change model" }).click();
+  await page.getByRole("radio", { name: "WebGPU" }).check();
+  await page.getByLabel("Model file", { exact: true }).setInputFiles(world.tiny);
+  await page.getByLabel("Your message").waitFor();
+  const panel = await openPanel(page, "Device");
+  await panel.getByText(/^Adapter: .*swiftshader.* \(software\)$/).click();
+  await panel.getByText(/^Self-test: /).click();
+  assert.ok((await panel.getByRole("row").count()) > 5);
+  await ask(page, "hello abc");
+  assert.match(await page.locator(".loaded .badge").innerText(), /in this tab · WebGPU/);
+});
+
 test("nothing was complained of", () => assert.deepEqual(world.complaints, []));

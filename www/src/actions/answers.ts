@@ -1,9 +1,10 @@
 // Asking the engine: ask, ask again, ask otherwise, stop.
-import type { ChatCompletionChunk, Engine, Message } from "tinderbox-web";
+import type { Engine, Message } from "tinderbox-web";
 import { count } from "../format.ts";
 import { problemOf } from "../problem.ts";
-import { announcement, chat, chatProblem, editing, engine, live, report, sampling, system, type Answer, type Token, type Turn } from "../state.ts";
+import { announcement, chat, chatProblem, editing, engine, live, plain, report, sampling, system, type Answer, type Turn } from "../state.ts";
 import { setTurns } from "./chats.ts";
+import { chatPieces, textPieces, type Piece } from "./pieces.ts";
 import { refreshReport } from "./report.ts";
 
 /** Milliseconds between two looks at an answer that grows: more often, nobody sees. */
@@ -47,15 +48,10 @@ async function answer(turns: Turn[]): Promise<void> {
     live.value = { ...growing, tokens: [...growing.tokens], speed: speedOf(arrivals, shownAt - start) };
   };
   try {
-    const { seed, max_tokens, ...values } = sampling.value;
-    const messages = messagesOf(turns);
-    const limit = Math.min(max_tokens, await room(asked, messages));
-    const stream = await asked.chat.completions.create(
-      { ...values, seed: seed ?? undefined, max_tokens: limit, messages, stream: true, logprobs: true, top_logprobs: ALTERNATIVES },
-      { signal: mine.signal },
-    );
-    for await (const chunk of stream) {
-      take(chunk, growing, () => arrivals.push(Math.round(performance.now() - start)));
+    for await (const piece of await pieces(asked, turns, mine.signal)) {
+      const now = Math.round(performance.now() - start);
+      arrivals.push(...piece.tokens.map(() => now));
+      take(piece, growing);
       if (performance.now() - shownAt > BEAT) show();
     }
     announcement.value = `Answer finished, ${count(growing.tokens.length)} tokens`;
@@ -81,29 +77,31 @@ function messagesOf(turns: Turn[]): Message[] {
   return prompt ? [{ role: "system", content: prompt }, ...messages] : messages;
 }
 
+async function pieces(asked: Engine, turns: Turn[], signal: AbortSignal): Promise<AsyncIterable<Piece>> {
+  const { seed, max_tokens, ...values } = sampling.value;
+  const messages = messagesOf(turns);
+  const prompt = messages.map(({ content }) => content).join("\n\n");
+  const limit = Math.min(max_tokens, await room(asked, plain.value ? prompt : messages));
+  const params = { ...values, seed: seed ?? undefined, max_tokens: limit, stream: true } as const;
+  if (plain.value) return textPieces(await asked.completions.create({ ...params, prompt, logprobs: ALTERNATIVES }, { signal }));
+  return chatPieces(await asked.chat.completions.create({ ...params, messages, logprobs: true, top_logprobs: ALTERNATIVES }, { signal }));
+}
+
 /** Tokens left for the answer: the engine refuses to be asked for more. Where there are none, its own words say so. */
-async function room(asked: Engine, messages: Message[]): Promise<number> {
+async function room(asked: Engine, prompt: string | Message[]): Promise<number> {
   const length = report.value?.contextLength;
-  return length ? Math.max(1, length - (await asked.tokenize(messages)).length) : Infinity;
+  return length ? Math.max(1, length - (await asked.tokenize(prompt)).length) : Infinity;
 }
 
-function take(chunk: ChatCompletionChunk, growing: Answer, arrived: () => void): void {
-  growing.place = chunk.place;
-  const [choice] = chunk.choices;
-  growing.content += choice?.delta.content ?? "";
-  for (const { token, logprob, top_logprobs } of choice?.logprobs?.content ?? []) {
-    arrived();
-    growing.tokens.push({ ...likely(token, logprob), alternatives: top_logprobs.map((other) => likely(other.token, other.logprob)) });
-  }
-  growing.end = choice?.finish_reason ?? growing.end;
-  if (chunk.usage) {
-    const { first_token_ms, total_ms, tokens_per_second } = chunk.usage.timings;
-    growing.speed = { firstTokenMs: first_token_ms, totalMs: total_ms, tokensPerSecond: tokens_per_second, arrivals: [] };
+function take({ place, text, tokens, end, timings }: Piece, growing: Answer): void {
+  growing.place = place;
+  growing.content += text;
+  growing.tokens.push(...tokens);
+  growing.end = end ?? growing.end;
+  if (timings) {
+    growing.speed = { firstTokenMs: timings.first_token_ms, totalMs: timings.total_ms, tokensPerSecond: timings.tokens_per_second, arrivals: [] };
   }
 }
-
-/** Four places are more than anybody sees, and a fifth of the room of seventeen. */
-const likely = (text: string, logprob: number): Omit<Token, "alternatives"> => ({ text, probability: Number(Math.exp(logprob).toFixed(4)) });
 
 function speedOf(arrivals: number[], totalMs: number): Answer["speed"] {
   const [first] = arrivals;

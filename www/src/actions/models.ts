@@ -1,7 +1,7 @@
 // Loading, unloading and forgetting models.
-import { Tinderbox, type ModelSource } from "tinderbox-web";
+import { Tinderbox, type Engine, type ModelSource } from "tinderbox-web";
 import { problemOf } from "../problem.ts";
-import { announcement, chatProblem, engine, isWide, loading, loadMs, loadProblem, panelsOpen, report, settings, stored } from "../state.ts";
+import { announcement, chatProblem, engine, isWide, loading, loadMs, loadProblem, panelsOpen, plain, report, settings, stored } from "../state.ts";
 import { stop } from "./answers.ts";
 import { bench } from "./bench.ts";
 import { refreshReport } from "./report.ts";
@@ -27,6 +27,7 @@ export async function load(model: ModelSource, name: string, apiKey: string): Pr
       },
     });
     loadMs.value = performance.now() - start;
+    plain.value = await hasNoTemplate(loaded);
     engine.value = loaded;
     if (isWide()) panelsOpen.value = true;
     announcement.value = `${loaded.model} is ready`;
@@ -40,6 +41,9 @@ export async function load(model: ModelSource, name: string, apiKey: string): Pr
     await refreshStored();
   }
 }
+
+const hasNoTemplate = (loaded: Engine) => loaded.tokenize([{ role: "user", content: "?" }])
+  .then(() => false, (thrown: unknown) => problemOf(thrown).code === "invalid_request");
 
 export const loadFiles = (files: readonly File[]) => load(files, files.map(({ name }) => name).join(", "), "");
 

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { chat, chatProblem, engine, live, view, type View } from "../state.ts";
+import { chat, chatProblem, engine, live, plain, view, type View } from "../state.ts";
 import { AnswerMessage } from "./answer-message.tsx";
 import { ProblemNote } from "./problem-note.tsx";
 import { QuestionMessage } from "./question-message.tsx";
@@ -33,7 +33,7 @@ export function Transcript() {
           ))}
         </fieldset>
       )}
-      {turns.length === 0 && engine.value && <p class="empty">{engine.value.model} is lit. Ask it something.</p>}
+      {turns.length === 0 && engine.value && <p class="empty">{engine.value.model} is lit. {plain.value ? "It was not trained to chat: it goes on with whatever you write." : "Ask it something."}</p>}
       {turns.map((turn, index) => turn.role === "user"
         ? <QuestionMessage key={`${id} ${index}`} index={index} content={turn.content} last={index === turns.length - 1} />
         : <AnswerMessage key={`${id} ${index}`} answer={turn} last={index === turns.length - 1 && !answer} />)}
