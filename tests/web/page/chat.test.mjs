@@ -1,8 +1,10 @@
 // The page as a person uses it: choose, ask, stop, ask again, come back.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { answered, ask, fixture, loadTiny, openPanel, setMaxTokens } from "./fixture.mjs";
+import { gzipSync } from "node:zlib";
+import { answered, ask, built, fixture, loadTiny, openPanel, setMaxTokens } from "./fixture.mjs";
 
 let world;
 let page;
@@ -23,6 +25,14 @@ test("the server's headers isolate the page and keep everything out", async () =
   assert.doesNotMatch(policy, /unsafe-inline|'unsafe-eval'|\*/);
   assert.match(policy, /frame-ancestors 'none'/);
   assert.equal(await page.evaluate(() => crossOriginIsolated), true);
+});
+
+test("the page's code stays small", async () => {
+  const assets = (await readdir(built)).filter((name) => /^index-.*\.(?:js|css)$/.test(name));
+  assert.ok(assets.length >= 2);
+  let bytes = 0;
+  for (const name of assets) bytes += gzipSync(await readFile(join(built, name))).length;
+  assert.ok(bytes < 150_000, `${bytes} bytes`);
 });
 
 test("the server gives models from a folder of folders, in ranges, and says what is missing", async () => {

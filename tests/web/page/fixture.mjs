@@ -14,6 +14,8 @@ import { gguf } from "../package/tiny.mjs";
 
 const root = resolve(import.meta.dirname, "../../..");
 const www = join(root, "www");
+/** The built page's code. */
+export const built = join(www, "dist/assets");
 const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 export const screenshots = process.env.TINDERBOX_SCREENSHOTS ?? join(root, "target/screenshots");
 

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { Fragment } from "preact";
 import { useId } from "preact/hooks";
 import { percent, visible } from "../format.ts";
 import type { Token } from "../state.ts";
@@ -26,12 +27,12 @@ export function Tokens({ tokens }: { tokens: Token[] }) {
     <div class="token-view">
       <div class="tokens" role="toolbar" aria-label="Tokens of the answer, arrow keys move" onKeyDown={move}>
         {tokens.map((token, index) => (
-          <>
-            <button key={index} type="button" class={`token p${stepOf(token.probability)}`} tabIndex={index === at ? 0 : -1} aria-describedby={index === at ? id : undefined}
+          <Fragment key={index}>
+            <button type="button" class={`token p${stepOf(token.probability)}`} tabIndex={index === at ? 0 : -1} aria-describedby={index === at ? id : undefined}
               aria-label={`${visible(token.text)}, ${percent(token.probability)}`} onFocus={() => (looked.value = index)} onPointerEnter={() => (looked.value = index)}
               onClick={() => (looked.value = index)} aria-current={index === at ? "true" : undefined}>{token.text.replaceAll("\n", "⏎") || "∅"}</button>
             {token.text.includes("\n") && <br />}
-          </>
+          </Fragment>
         ))}
       </div>
       <TokenFacts id={id} token={tokens[at]!} />
