@@ -117,32 +117,48 @@ test("the colours can be chosen, and are kept", async () => {
 
 test("SmolLM2 is fetched by its card, seen loading, and chats", async (t) => {
   if (!world.real) return t.skip("no SmolLM2");
-  for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE, dark: { colorScheme: "dark" } })) {
-    const page = await world.open(options);
-    await page.evaluate(() => localStorage.setItem("tinderbox/sampling", JSON.stringify({ max_tokens: 96, seed: 4 })));
-    await page.reload();
-    await page.getByRole("heading", { name: "Choose a model" }).waitFor();
+  const page = await world.open();
+  const looks = {
+    desktop: () => page.emulateMedia({ colorScheme: "light" }),
+    dark: () => page.emulateMedia({ colorScheme: "dark" }),
+    phone: () => page.emulateMedia({ colorScheme: "light" }).then(() => page.setViewportSize(PHONE.viewport)),
+  };
+  const begins = () => page.waitForFunction(() => document.querySelector(".answer .prose")?.textContent.length > 100);
+  await page.evaluate(() => localStorage.setItem("tinderbox/sampling", JSON.stringify({ max_tokens: 64, seed: 4 })));
+  await page.reload();
+  const start = page.getByRole("button", { name: "Fetch and start smollm2-135m-instruct" });
+  await start.waitFor();
+  for (const [name, look] of Object.entries(looks)) {
+    await look();
     await shoot(page, `${name}-picker`);
-    await page.getByRole("radio", { name: "CPU" }).check();
-    await page.getByRole("button", { name: "Fetch and start smollm2-135m-instruct" }).click();
-    await page.getByRole("progressbar").waitFor();
-    await page.getByText(/^[1-9].* of 98\.4 MB$/).waitFor();
-    await shoot(page, `${name}-loading`);
-    if (name === "desktop") {
-      await page.getByRole("button", { name: "Cancel" }).click();
-      await page.getByRole("status").getByText("Loading cancelled").waitFor();
-      await page.getByRole("button", { name: "Fetch and start smollm2-135m-instruct" }).click();
-    }
-    await page.getByLabel("Your message").waitFor();
-    await page.getByLabel("Your message").fill("What is a tinderbox? Answer in two sentences, then list three things that burn well.");
-    await page.getByRole("button", { name: "Send" }).click();
-    await page.waitForFunction(() => document.querySelector(".answer .prose")?.textContent.length > 150);
-    await shoot(page, `${name}-chatting`);
-    await answered(page);
-    assert.match(await page.locator(".answer").innerText(), /tinder/i);
-    await shoot(page, `${name}-answered`);
-    await page.context().close();
   }
+  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.getByRole("radio", { name: "CPU" }).check();
+  await start.click();
+  await page.getByText(/^[1-9].* of 98\.4 MB$/).waitFor();
+  await shoot(page, "desktop-loading");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("status").getByText("Loading cancelled").waitFor();
+  await page.getByRole("button", { name: /tart smollm2-135m-instruct/ }).click();
+  await page.getByLabel("Your message").waitFor();
+
+  await page.getByLabel("Your message").fill("What is a tinderbox? Answer in two sentences.");
+  await page.getByRole("button", { name: "Send" }).click();
+  await begins();
+  await shoot(page, "desktop-chatting");
+  await answered(page);
+  assert.match(await page.locator(".answer").innerText(), /tinder/i);
+  await page.getByRole("button", { name: "Regenerate" }).click();
+  await looks.dark();
+  await begins();
+  await shoot(page, "dark-chatting");
+  await answered(page);
+  await page.getByRole("button", { name: "Panels" }).click();
+  await looks.phone();
+  await shoot(page, "phone-chatting");
+  await page.getByRole("radio", { name: "Tokens" }).check();
+  await page.getByRole("toolbar").getByRole("button").nth(12).hover();
+  await shoot(page, "phone-probabilities");
 });
 
 test("nothing was complained of", () => assert.deepEqual(world.complaints, []));

@@ -97,6 +97,7 @@ test("on WebGPU, the device panel has the adapter and its self-test", async () =
   await panel.getByText(/^Adapter: .*swiftshader.* \(software\)$/).click();
   await panel.getByText(/^Self-test: /).click();
   assert.ok((await panel.getByRole("row").count()) > 5);
+  await setMaxTokens(page, 16);
   await ask(page, "hello abc");
   assert.match(await page.locator(".loaded .badge").innerText(), /in this tab · WebGPU/);
 });
