@@ -62,7 +62,7 @@ const typed = {
 const ALIGNMENT = 32;
 const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc(-bytes.length & (ALIGNMENT - 1))]);
 
-/** `metadata` replaces entries, to make files that are wrong. */
+/** `metadata` replaces entries, to make files that are wrong; null leaves one out. */
 export function gguf(metadata = {}) {
   const pieces = [...SPECIAL, "▁", ...LETTERS, ...LETTERS.map((letter) => `▁${letter}`),
     "ab", "abc", "▁ab", "hello", "é", "🦀", "\n", "x y"];
@@ -83,7 +83,7 @@ export function gguf(metadata = {}) {
     "tokenizer.ggml.add_bos_token": typed.bool(true),
     "tokenizer.chat_template": typed.string(TEMPLATE),
     ...metadata,
-  });
+  }).filter(([, value]) => value !== null);
   const all = [...tensors()].map(([name, shape, values]) => [name, shape, padded(Buffer.from(values.buffer))]);
   const header = [Buffer.from("GGUF"), u32(3), u64(all.length), u64(entries.length)];
   for (const [key, value] of entries) header.push(string(key), ...value);
