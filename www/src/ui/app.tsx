@@ -7,6 +7,7 @@ import { LoadProgress } from "./load-progress.tsx";
 import { Panels } from "./panels.tsx";
 import { Picker } from "./picker.tsx";
 import { Transcript } from "./transcript.tsx";
+import { ViewToggle } from "./view-toggle.tsx";
 
 export function App() {
   const over = useSignal(false);
@@ -26,6 +27,7 @@ export function App() {
   }
 
   const ready = engine.value !== null;
+  const begun = chat.value.turns.length > 0;
   return (
     <div class={`app${panelsOpen.value ? " with-panels" : ""}`} onDragOver={drag} onDragLeave={() => (over.value = false)} onDrop={drop}>
       <a class="skip" href="#main">Skip to the conversation</a>
@@ -33,7 +35,8 @@ export function App() {
       <main id="main" tabIndex={-1}>
         <div class={`stage ${ready ? "chatting" : "choosing"}`}>
           {!ready && (loading.value ? <LoadProgress {...loading.value} /> : <Picker />)}
-          {(ready || chat.value.turns.length > 0) && <Transcript />}
+          {begun && <ViewToggle />}
+          {(ready || begun) && <Transcript />}
           {ready && <Composer />}
         </div>
         <Panels />
