@@ -58,6 +58,9 @@ test("everything is done with the keyboard alone", async () => {
   await tabTo(/^(Bench|Chats)$/);
   await page.keyboard.press("Enter");
   await page.locator("details.panel[open] h2", { hasText: /^(Bench|Chats)$/ }).waitFor();
+  await page.getByRole("button", { name: "Change model" }).focus();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement === document.getElementById("main"));
   await page.context().close();
 });
 

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { loadFiles } from "../actions/models.ts";
 import { announcement, chat, engine, loading, panelsOpen } from "../state.ts";
 import { Composer } from "./composer.tsx";
@@ -27,6 +28,13 @@ export function App() {
   }
 
   const ready = engine.value !== null;
+  const stage = ready ? "ready" : loading.value ? "loading" : "choosing";
+  const shown = useRef(stage);
+  useEffect(() => {
+    // The button that led here is gone: focus goes to what came, and not to nowhere. A chat focuses its own field.
+    if (stage !== shown.current && !ready) document.getElementById("main")!.focus();
+    shown.current = stage;
+  }, [stage]);
   const begun = chat.value.turns.length > 0;
   return (
     <div class={`app${panelsOpen.value ? " with-panels" : ""}`} onDragOver={drag} onDragLeave={() => (over.value = false)} onDrop={drop}>
