@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { Tinderbox } from "tinderbox-web";
 import { load, loadFiles } from "../actions/models.ts";
 import { bytes } from "../format.ts";
-import { chat, loadProblem, stored } from "../state.ts";
+import { chat, loadProblem, settings, stored } from "../state.ts";
 import { KeptModels } from "./kept-models.tsx";
 import { LoadSettings } from "./load-settings.tsx";
 import { ProblemNote } from "./problem-note.tsx";
@@ -23,7 +23,11 @@ export function Picker() {
     <div class="picker">
       <div class="hero">
         <h2>{begun ? "Choose a model, and the chat goes on." : "A language model, struck alight in this tab."}</h2>
-        <p>It runs on your own machine, on WebGPU or the processor. Nothing you type leaves this page.</p>
+        <p>
+          {settings.value.place === "browser"
+            ? "It runs on your own machine, on WebGPU or the processor. Nothing you type leaves this page."
+            : "It runs on your own machine, or on the edge server you name below: what is answered there is sent there."}
+        </p>
       </div>
       {loadProblem.value && <ProblemNote title="The model was not loaded." problem={loadProblem.value} />}
 

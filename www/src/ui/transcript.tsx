@@ -1,10 +1,9 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { chat, chatProblem, engine, live, plain, view, type View } from "../state.ts";
+import { chat, chatProblem, engine, live, plain } from "../state.ts";
 import { AnswerMessage } from "./answer-message.tsx";
 import { ProblemNote } from "./problem-note.tsx";
 import { QuestionMessage } from "./question-message.tsx";
 
-const VIEWS: [View, string][] = [["text", "Text"], ["tokens", "Tokens"]];
 /** Pixels from the end within which the reader is taken to be reading along. */
 const NEAR = 80;
 
@@ -22,17 +21,6 @@ export function Transcript() {
   return (
     <section ref={box} class="transcript" aria-label="Conversation" tabIndex={0} aria-busy={answer !== null}
       onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => (follows.current = scrollHeight - scrollTop - clientHeight < NEAR)}>
-      {turns.length > 0 && (
-        <fieldset class="segments view">
-          <legend class="sr-only">Show answers as</legend>
-          {VIEWS.map(([value, label]) => (
-            <label key={value}>
-              <input type="radio" name="view" value={value} checked={view.value === value} onChange={() => (view.value = value)} />
-              <span>{label}</span>
-            </label>
-          ))}
-        </fieldset>
-      )}
       {turns.length === 0 && engine.value && <p class="empty">{engine.value.model} is lit. {plain.value ? "It was not trained to chat: it goes on with whatever you write." : "Ask it something."}</p>}
       {turns.map((turn, index) => turn.role === "user"
         ? <QuestionMessage key={`${id} ${index}`} index={index} content={turn.content} last={index === turns.length - 1} />
