@@ -6,6 +6,8 @@ const escape = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "
 
 const marked = new Marked({
   gfm: true,
+  // Verse and lists of models that forget the blank line: a line that ends, ends.
+  breaks: true,
   renderer: {
     // HTML in an answer is text about HTML.
     html: ({ text }) => escape(text),

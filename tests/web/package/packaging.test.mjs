@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { chat, example, npm } from "./examples.mjs";
 import { fixture, packageFolder } from "./fixture.mjs";
 
@@ -29,6 +29,14 @@ test("the page's code is below 150 kB, compressed", async (t) => {
     sum += size;
   }
   assert.ok(sum < 150_000, kilobytes(sum));
+});
+
+test("the module is below 5 MB, compressed", async (t) => {
+  const module = await readFile(join(dist, "tinderbox_web_bg.wasm"));
+  // Node's own gzip is made for speed.
+  const size = execFileSync("gzip", ["-9"], { input: module, maxBuffer: module.length }).length;
+  t.diagnostic(`${kilobytes(module.length)}, gzip ${kilobytes(size)}, brotli ${kilobytes(brotliCompressSync(module, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }).length)}`);
+  assert.ok(size < 5_000_000, kilobytes(size));
 });
 
 test("its types are enough for a strict TypeScript", async () => {
