@@ -28,7 +28,10 @@ pub(crate) enum Isa {
 
 impl Isa {
     /// Every instruction set this CPU has, best first.
-    #[allow(clippy::vec_init_then_push, reason = "what is pushed depends on the target")]
+    #[allow(
+        clippy::vec_init_then_push,
+        reason = "what is pushed depends on the target"
+    )]
     pub(crate) fn available() -> Vec<Isa> {
         let mut isas = Vec::new();
         #[cfg(target_arch = "x86_64")]
