@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tinderbox_kernels::{Format, reference};
 
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Metadata};
 use crate::storage::{self, Storage};
 use crate::{ChatTemplate, Config, Error, Tokenizer};
 
@@ -78,7 +78,8 @@ pub(crate) struct Placed {
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file, or a folder in Hugging Face form.
+    /// Opens a GGUF file (the first of its parts where it was split), or a folder in Hugging Face
+    /// form.
     ///
     /// # Errors
     /// Whatever is wrong with the file or folder, by name.
@@ -87,36 +88,20 @@ impl Checkpoint {
         if path.is_dir() {
             return crate::hf::open(path).await;
         }
-        Self::from_gguf(Box::new(storage::FileStorage::open(path)?)).await
+        let mut files: Vec<Box<dyn Storage>> = Vec::new();
+        for part in crate::gguf::parts(path) {
+            files.push(Box::new(storage::FileStorage::open(&part)?));
+        }
+        Self::from_gguf(files).await
     }
 
-    /// Opens a GGUF file that lies anywhere.
+    /// Opens a GGUF file that lies anywhere: one storage, or all parts of a split file in any order.
     ///
     /// # Errors
-    /// Whatever is wrong with the file, by key or tensor.
-    pub async fn from_gguf(storage: Box<dyn Storage>) -> Result<Self, Error> {
-        let name = storage.name().to_owned();
-        let Gguf {
-            mut metadata,
-            tensors,
-        } = Gguf::read(&*storage).await?;
-        let placed = tensors.into_iter().map(|(name, entry)| {
-            let (info, offset, len) = (entry.info, entry.offset, entry.len);
-            (
-                name,
-                Placed {
-                    info,
-                    storage: 0,
-                    offset,
-                    len,
-                    transposed: false,
-                },
-            )
-        });
-        let tensors = Tensors {
-            storages: vec![storage],
-            placed: placed.collect(),
-        };
+    /// Whatever is wrong with the file, by key or tensor; a part that is not there.
+    pub async fn from_gguf(storages: Vec<Box<dyn Storage>>) -> Result<Self, Error> {
+        let (mut metadata, tensors) = join(storages).await?;
+        let name = metadata.file().to_owned();
 
         let factors = Config::factor_tensor(&metadata, |name| tensors.placed.contains_key(name))?;
         let factors = match factors {
@@ -191,6 +176,12 @@ impl Checkpoint {
         formats.into_iter().collect()
     }
 
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        let placed = self.tensors.placed.values();
+        placed.map(|placed| placed.len as u64).sum()
+    }
+
     /// Reads one tensor.
     ///
     /// # Errors
@@ -198,6 +189,54 @@ impl Checkpoint {
     pub async fn read(&self, name: &str) -> Result<RawTensor, Error> {
         self.tensors.read(&self.name, name).await
     }
+}
+
+/// The metadata of the first part, and the tensors of all.
+async fn join(storages: Vec<Box<dyn Storage>>) -> Result<(Metadata, Tensors), Error> {
+    let found = storages.len();
+    let mut parts = Vec::with_capacity(found);
+    for storage in storages {
+        let Gguf { metadata, tensors } = Gguf::read(&*storage).await?;
+        let number = metadata.usize("split.no")?.unwrap_or(0);
+        parts.push((number, storage, metadata, tensors));
+    }
+    parts.sort_by_key(|(number, ..)| *number);
+
+    let mut first = None;
+    let mut all = Tensors::default();
+    for (index, (number, storage, metadata, tensors)) in parts.into_iter().enumerate() {
+        let count = metadata.usize("split.count")?.unwrap_or(1).max(1);
+        if number != index || count != found {
+            let reason = format!(
+                "this is part {} of {count}, found among {found} files; exactly all parts are needed",
+                number + 1
+            );
+            return Err(Error::Malformed {
+                file: storage.name().to_owned(),
+                place: "split.no".to_owned(),
+                reason,
+            });
+        }
+        all.storages.push(storage);
+        let placed = tensors.into_iter().map(|(name, entry)| {
+            let (info, offset, len) = (entry.info, entry.offset, entry.len);
+            let placed = Placed {
+                info,
+                storage: index,
+                offset,
+                len,
+                transposed: false,
+            };
+            (name, placed)
+        });
+        all.placed.extend(placed);
+        first.get_or_insert(metadata);
+    }
+    let missing = || Error::Io {
+        file: "model".to_owned(),
+        source: std::io::ErrorKind::NotFound.into(),
+    };
+    Ok((first.ok_or_else(missing)?, all))
 }
 
 impl Tensors {

@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{llama, open, refusal, text, u32_value};
 use futures::executor::block_on;
 use proptest::prelude::*;
-use tinderbox_model::MemoryStorage;
 use tinderbox_model::gguf::write::{Tensor, Writer};
-use tinderbox_model::gguf::{Array, Gguf, Value};
+use tinderbox_model::gguf::{Array, Gguf, Value, parts as parts_of};
+use tinderbox_model::{Checkpoint, MemoryStorage, Storage};
 
 fn read(file: &Writer) -> Gguf {
     let storage = MemoryStorage::new("x.gguf", file.to_bytes());
@@ -53,6 +55,73 @@ fn a_tensor_comes_back_in_its_own_bytes_and_shape() {
         error.to_string(),
         "tiny.gguf: tensor blk.9.attn_k.weight is missing"
     );
+}
+
+/// The parts of a file, split after `cuts` tensors each.
+fn split(file: &Writer, cuts: &[usize]) -> Vec<Writer> {
+    let mut tensors = file.tensors.clone().into_iter();
+    let parts = cuts.iter().enumerate().map(|(index, cut)| {
+        let mut part = Writer::default();
+        if index == 0 {
+            part.metadata = file.metadata.clone();
+        }
+        part.set("split.no", Value::U16(index as u16));
+        part.set("split.count", Value::U16(cuts.len() as u16));
+        part.tensors = tensors.by_ref().take(*cut).collect();
+        part
+    });
+    parts.collect()
+}
+
+#[test]
+fn a_split_file_is_read_from_all_of_its_parts_and_from_no_fewer() {
+    let parts = split(&llama(), &[4, 0, 7]);
+    let join = |order: &[usize]| {
+        let storages = order.iter().map(|index| {
+            let storage = MemoryStorage::new(format!("{index}.gguf"), parts[*index].to_bytes());
+            Box::new(storage) as Box<dyn Storage>
+        });
+        block_on(Checkpoint::from_gguf(storages.collect()))
+    };
+    let whole = open(llama().to_bytes()).unwrap();
+    let joined = join(&[2, 0, 1]).unwrap();
+    for name in whole.names() {
+        let (expected, found) = (block_on(whole.read(name)), block_on(joined.read(name)));
+        assert_eq!(found.unwrap(), expected.unwrap());
+    }
+    assert_eq!(joined.bytes(), whole.bytes());
+    for wrong in [&[0, 1][..], &[0], &[0, 1, 1], &[0, 1, 2, 2]] {
+        let error = join(wrong).err().unwrap().to_string();
+        assert!(error.contains("exactly all parts are needed"), "{error}");
+    }
+    assert!(join(&[]).is_err());
+
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("split");
+    std::fs::create_dir_all(&folder).unwrap();
+    let paths: Vec<_> = (1..=3)
+        .map(|n| folder.join(format!("x-{n:05}-of-00003.gguf")))
+        .collect();
+    for (path, part) in paths.iter().zip(&parts) {
+        std::fs::write(path, part.to_bytes()).unwrap();
+    }
+    assert_eq!(parts_of(&paths[1]), paths);
+    let opened = block_on(Checkpoint::open(&paths[0])).unwrap();
+    assert_eq!(opened.names().count(), whole.names().count());
+    std::fs::remove_file(&paths[2]).unwrap();
+    let error = block_on(Checkpoint::open(&paths[0])).err().unwrap();
+    assert!(
+        error.to_string().contains("x-00003-of-00003.gguf"),
+        "{error}"
+    );
+    for whole in [
+        "x.gguf",
+        "x-1-of-3.gguf",
+        "x-00004-of-00003.gguf",
+        "x-00000-of-00000.gguf",
+    ] {
+        let path = folder.join(whole);
+        assert_eq!(parts_of(&path), [path]);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tinderbox_engine::Service;
+use tinderbox_model::gguf;
 use tinderbox_protocol::{
     Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
     Request, Stats, TokenizerInfo,
@@ -302,7 +303,8 @@ impl Shelf {
     }
 }
 
-/// The models of a folder: `.gguf` files by their stem, folders with a `config.json` by their name.
+/// The models of a folder: `.gguf` files by their stem (split ones by their first part's), folders
+/// with a `config.json` by their name.
 fn folder_models(folder: &Path) -> anyhow::Result<BTreeMap<String, Local>> {
     let wrong = || format!("{}: cannot read the models folder", folder.display());
     let mut found = BTreeMap::new();
@@ -310,7 +312,10 @@ fn folder_models(folder: &Path) -> anyhow::Result<BTreeMap<String, Local>> {
         let path = entry.with_context(wrong)?.path();
         let name = match path.is_dir() {
             true if path.join("config.json").exists() => path.file_name(),
-            false if path.extension().is_some_and(|e| e == "gguf") => path.file_stem(),
+            false if path.extension().is_some_and(|e| e == "gguf") => {
+                let first = gguf::parts(&path)[0] == path;
+                path.file_stem().filter(|_| first)
+            }
             _ => None,
         };
         if let Some(name) = name.and_then(|name| name.to_str()) {

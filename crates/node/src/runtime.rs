@@ -65,28 +65,13 @@ pub async fn load(
         );
     }
     let (options, cache) = setup(settings, String::new()).plan(&checkpoint, &selected.device);
-    admit((weight_bytes(path)? + cache) as u64)?;
+    admit(checkpoint.bytes() + cache as u64)?;
     let decoder = Decoder::load(&checkpoint, &selected.device, options).await?;
     Ok(Loaded {
         decoder,
         checkpoint,
         selected,
     })
-}
-
-/// Bytes of a checkpoint's weights, which are kept as the file has them.
-fn weight_bytes(path: &Path) -> std::io::Result<usize> {
-    if !path.is_dir() {
-        return Ok(path.metadata()?.len() as usize);
-    }
-    let mut sum = 0;
-    for file in path.read_dir()? {
-        let file = file?.path();
-        if file.extension().is_some_and(|e| e == "safetensors") {
-            sum += file.metadata()?.len() as usize;
-        }
-    }
-    Ok(sum)
 }
 
 /// A model that answers, and the thread that runs it.

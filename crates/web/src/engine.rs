@@ -215,17 +215,13 @@ impl Source {
 async fn open(files: Vec<ModelFile>, on_progress: Function) -> Result<Checkpoint, JsError> {
     let meter = Meter::new(&files, on_progress);
     let files = files.into_iter();
-    let mut files: Vec<Box<dyn Storage>> = files
+    let files: Vec<Box<dyn Storage>> = files
         .map(|file| Box::new(WorkerFile::new(file, Rc::clone(&meter))) as Box<dyn Storage>)
         .collect();
-    let gguf = files.len() == 1;
-    match files.pop() {
-        Some(file) if gguf => Ok(Checkpoint::from_gguf(file).await?),
-        Some(file) => {
-            files.push(file);
-            Ok(Checkpoint::from_files("model", files).await?)
-        }
-        None => Err(JsError::new("no file was given")),
+    // One file is a GGUF whatever it is called; of several, a folder's configuration decides.
+    match files.iter().any(|file| file.name() == "config.json") {
+        true => Ok(Checkpoint::from_files("model", files).await?),
+        false => Ok(Checkpoint::from_gguf(files).await?),
     }
 }
 

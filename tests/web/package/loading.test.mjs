@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { fixture } from "./fixture.mjs";
-import { gguf, wrongArchitecture } from "./tiny.mjs";
+import { gguf, ggufParts, wrongArchitecture } from "./tiny.mjs";
 
 let world;
 /** Set by a test: sees requests to /models/ first. */
@@ -131,6 +131,17 @@ test("safetensors load from files and from addresses, in shards", async () => {
   const [kept] = await page.evaluate(() => Tinderbox.stored());
   assert.equal(kept.complete, true);
   assert.equal(kept.bytes, (await Promise.all(HF.map((name) => readFile(join(world.models, "hf", name))))).reduce((sum, { length }) => sum + length, 0));
+});
+
+test("a GGUF in parts loads from addresses, and a missing part is said", async () => {
+  const page = await world.open();
+  const names = ["tiny-00001-of-00002.gguf", "tiny-00002-of-00002.gguf"];
+  for (const [at, part] of ggufParts().entries()) await writeFile(join(world.models, names[at]), part);
+  const { text } = await load(page, { model: names.map((name) => `/models/${name}`) });
+  assert.equal(text, (await load(page)).text);
+  const error = await refused(page, { model: `/models/${names[0]}` });
+  assert.equal(error.code, "invalid_model");
+  assert.match(error.message, /part 1 of 2/);
 });
 
 test("a connection that is cut goes on where it was", async () => {

@@ -62,11 +62,12 @@ const typed = {
 const ALIGNMENT = 32;
 const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc(-bytes.length & (ALIGNMENT - 1))]);
 
-/** `metadata` replaces entries, to make files that are wrong; null leaves one out. */
-export function gguf(metadata = {}) {
+const stored = () => [...tensors()].map(([name, shape, values]) => [name, shape, padded(Buffer.from(values.buffer))]);
+
+function entriesOf(metadata) {
   const pieces = [...SPECIAL, "▁", ...LETTERS, ...LETTERS.map((letter) => `▁${letter}`),
     "ab", "abc", "▁ab", "hello", "é", "🦀", "\n", "x y"];
-  const entries = Object.entries({
+  return Object.entries({
     "general.architecture": typed.string("llama"),
     "llama.block_count": typed.u32(LAYERS),
     "llama.embedding_length": typed.u32(WIDTH),
@@ -84,7 +85,9 @@ export function gguf(metadata = {}) {
     "tokenizer.chat_template": typed.string(TEMPLATE),
     ...metadata,
   }).filter(([, value]) => value !== null);
-  const all = [...tensors()].map(([name, shape, values]) => [name, shape, padded(Buffer.from(values.buffer))]);
+}
+
+function write(entries, all) {
   const header = [Buffer.from("GGUF"), u32(3), u64(all.length), u64(entries.length)];
   for (const [key, value] of entries) header.push(string(key), ...value);
   let offset = 0;
@@ -93,6 +96,16 @@ export function gguf(metadata = {}) {
     offset += bytes.length;
   }
   return Buffer.concat([padded(Buffer.concat(header)), ...all.map(([, , bytes]) => bytes)]);
+}
+
+/** `metadata` replaces entries, to make files that are wrong; null leaves one out. */
+export const gguf = (metadata = {}) => write(entriesOf(metadata), stored());
+
+/** The same in two parts. */
+export function ggufParts() {
+  const all = stored();
+  const part = (number) => [["split.no", typed.u32(number)], ["split.count", typed.u32(2)]];
+  return [write([...entriesOf({}), ...part(0)], all.slice(0, 9)), write(part(1), all.slice(9))];
 }
 
 export const wrongArchitecture = () => gguf({ "general.architecture": typed.string("abacus") });

@@ -16,7 +16,7 @@ use crate::tiny_file::tiny;
 pub fn checkpoint(add_bos: bool, template: &str) -> Checkpoint {
     let file = tiny(CONTEXT as u32, add_bos, template);
     let storage = MemoryStorage::new("tiny.gguf", file.to_bytes());
-    block_on(Checkpoint::from_gguf(Box::new(storage))).unwrap()
+    block_on(Checkpoint::from_gguf(vec![Box::new(storage)])).unwrap()
 }
 
 /// Answers of a decoder with `blocks` blocks of 16 tokens to all submissions at once.

@@ -8,7 +8,7 @@ use tinderbox_model::{Checkpoint, MemoryStorage};
 
 fuzz_target!(|bytes: &[u8]| {
     let storage = MemoryStorage::new("fuzz.gguf", bytes.to_vec());
-    let Ok(checkpoint) = block_on(Checkpoint::from_gguf(Box::new(storage))) else {
+    let Ok(checkpoint) = block_on(Checkpoint::from_gguf(vec![Box::new(storage)])) else {
         return;
     };
     let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();

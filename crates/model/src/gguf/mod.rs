@@ -6,6 +6,7 @@ mod value;
 pub mod write;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use tinderbox_kernels::Format;
 
@@ -20,6 +21,27 @@ pub use value::{Array, Strings, Value};
 const ALIGNMENT: u64 = 32;
 /// Most dimensions of a tensor.
 const DIMENSIONS: u32 = 4;
+
+/// Files of a GGUF that was split as `NAME-00001-of-00003.gguf`, in order, where `path` is one of
+/// them; else the path alone.
+pub fn parts(path: &Path) -> Vec<PathBuf> {
+    let number = |text: &str| match text.len() {
+        5 => text.parse::<u32>().ok(),
+        _ => None,
+    };
+    let split = path.file_stem().and_then(|stem| {
+        let (rest, count) = stem.to_str()?.rsplit_once("-of-")?;
+        let (name, own) = rest.rsplit_once('-')?;
+        let count = number(count)?;
+        (1..=count).contains(&number(own)?).then_some((name, count))
+    });
+    let Some((name, count)) = split else {
+        return vec![path.to_owned()];
+    };
+    (1..=count)
+        .map(|part| path.with_file_name(format!("{name}-{part:05}-of-{count:05}.gguf")))
+        .collect()
+}
 
 /// The header of a GGUF file.
 #[derive(Debug)]

@@ -111,10 +111,8 @@ fn sentence_piece(file: &mut Writer) {
 }
 
 pub fn open(bytes: Vec<u8>) -> Result<Checkpoint, Error> {
-    block_on(Checkpoint::from_gguf(Box::new(MemoryStorage::new(
-        "tiny.gguf",
-        bytes,
-    ))))
+    let storage = MemoryStorage::new("tiny.gguf", bytes);
+    block_on(Checkpoint::from_gguf(vec![Box::new(storage)]))
 }
 
 /// The message of the error that opening gives.
