@@ -37,6 +37,30 @@ const server = await serve({
     "/models/": dirname(file)
 }, {headers: isolated});
 
+/** Runs in a worker: counts what is sent to the GPU. */
+function countDispatches() {
+    globalThis.dispatches = 0;
+    for (const name of ["dispatchWorkgroups", "dispatchWorkgroupsIndirect"]) {
+        const dispatch = GPUComputePassEncoder.prototype[name];
+        GPUComputePassEncoder.prototype[name] = function (...sizes) {
+            globalThis.dispatches += 1;
+            return dispatch.apply(this, sizes);
+        };
+    }
+}
+
+/** How many dispatches the engine in `page` makes for a token: what two more tokens add. */
+async function dispatchesPerToken(page) {
+    const [worker] = page.workers();
+    await worker.evaluate(countDispatches);
+    const counts = [];
+    for (const tokens of [1, 3]) {
+        await page.evaluate((tokens) => window.again(tokens), tokens);
+        counts.push(await worker.evaluate(() => globalThis.dispatches));
+    }
+    return (counts[1] - 2 * counts[0]) / 2;
+}
+
 /** One measurement in a browser of its own, so that nothing is warm. */
 async function measure(engine, {prompt, decode, ...setup}) {
     const browser = await launch();
@@ -53,7 +77,12 @@ async function measure(engine, {prompt, decode, ...setup}) {
             decode,
             context: prompt + decode + 16
         };
-        return await page.evaluate(([engine, task]) => window.measure(engine, task), [engine, task]);
+        const result = await page.evaluate(([engine, task]) => window.measure(engine, task), [engine, task]);
+        if (engine === "tinderbox" && setup.device === "webgpu") {
+            result.dispatches_per_token = await dispatchesPerToken(page);
+            console.log(`tinderbox: ${result.dispatches_per_token} dispatches a token`);
+        }
+        return result;
     } finally {
         await browser.close();
     }

@@ -7,7 +7,7 @@ model=${1:-smollm2-135m-instruct}
 shift || true
 scripts/build-web.sh
 if [[ ! -f $model ]]; then
-    cargo build --release -p tinderbox
+    cargo build --release --workspace --bins
     model=$(target/release/tinderbox pull "$model")
 fi
 scripts/npm.sh tests/web

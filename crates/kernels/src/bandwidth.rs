@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use crate::on_cpu;
+use crate::{device::sync, on_cpu};
 
 /// Bytes a second the device reads and writes when it streams through memory: what bounds a token.
 ///
@@ -23,26 +23,18 @@ async fn stream_bandwidth(device: &Device) -> Result<f64, String> {
     let mut data = Tensor::<1>::zeros([ELEMENTS], device);
     let mut passes = 2;
     loop {
-        finish(&data).await?;
+        sync(device).await?;
         let start = std::time::Instant::now();
         for _ in 0..passes {
             data = data + 1.0;
         }
-        finish(&data).await?;
+        sync(device).await?;
         let seconds = start.elapsed().as_secs_f64();
         if seconds > 0.2 || passes >= 4096 {
-            // The sum reads once more.
-            return Ok((ELEMENTS * (passes * 8 + 4)) as f64 / seconds);
+            return Ok((ELEMENTS * passes * 2 * size_of::<f32>()) as f64 / seconds);
         }
         passes *= 4;
     }
-}
-
-/// Waits for all that was queued. Only what depends on every element does: a part of the tensor
-/// comes back before the rest is computed.
-async fn finish(data: &Tensor<1>) -> Result<(), String> {
-    let sum = data.clone().sum().into_data_async().await;
-    sum.map(drop).map_err(|error| error.to_string())
 }
 
 fn read_bandwidth() -> f64 {

@@ -241,6 +241,14 @@ pub fn flush(device: &Device) -> Result<(), String> {
     gpu::flush(device)
 }
 
+/// Waits for all that was queued on the device.
+///
+/// # Errors
+/// What the device says.
+pub(crate) async fn sync(device: &Device) -> Result<(), String> {
+    gpu::sync(device).await
+}
+
 /// The GPUs of this machine, best first.
 pub fn adapters() -> Vec<Adapter> {
     native::adapters()
@@ -333,6 +341,10 @@ mod gpu {
 
     pub fn supports_f16(_: &Device) -> bool {
         false
+    }
+
+    pub async fn sync(_: &Device) -> Result<(), String> {
+        Ok(())
     }
 
     pub fn flush(_: &Device) -> Result<(), String> {

@@ -61,6 +61,17 @@ pub fn supports_f16(device: &Device) -> bool {
     }
 }
 
+/// Waits for all that was queued on the device.
+pub async fn sync(device: &Device) -> Result<(), String> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => {
+            let done = cube.client().sync().await;
+            done.map_err(|error| format!("{error:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// See [`flush`](super::flush).
 pub fn flush(device: &Device) -> Result<(), String> {
     match device.as_dispatch() {
