@@ -40,7 +40,7 @@ for requirements in tests/clients/*/requirements.txt; do
     fi
 done
 
-for lock in tests/clients/*/package-lock.json tests/web/package-lock.json; do
+for lock in tests/clients/*/package-lock.json tests/web/package-lock.json workers/edge/package-lock.json; do
     has_node && scripts/npm.sh "$(dirname "$lock")" ||
         skip "no packages of $lock, so no test with them (Node 20)"
 done

@@ -71,6 +71,9 @@ if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
     stage wasm scripts/test-wasm.sh || true
+    if stage build-edge scripts/build-edge.sh; then
+        stage edge scripts/test-edge.sh || true
+    fi
     if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
         stage web scripts/test-web.sh || true
     fi

@@ -14,7 +14,7 @@ const MAX_MESSAGE: usize = 1000;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The request is wrong, or cannot be answered now.
     #[error(transparent)]
     Ask(#[from] Error),
@@ -79,12 +79,12 @@ impl Failure {
     }
 
     /// What it says to the caller; bounded.
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         shorten(self.to_string())
     }
 
     /// The status most dialects give it.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Failure::Ask(error) => match error {
                 Error::Invalid { .. } | Error::ContextOverflow { .. } | Error::Template(_) => {

@@ -37,6 +37,8 @@ use axum::routing::{MethodRouter, get};
 use axum::{Extension, middleware};
 
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
+pub use dialects::refuse;
+pub use failure::Failure;
 pub use keys::Keys;
 pub use limits::{ClientAddress, Limits};
 pub use metrics::Metrics;

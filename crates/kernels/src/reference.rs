@@ -18,6 +18,61 @@ pub fn dequantize(format: Format, bytes: &[u8]) -> Vec<f32> {
     out
 }
 
+/// The nearest blocks of a format, as llama.cpp rounds them; `None` for a format that is not made here.
+///
+/// # Panics
+/// Where `values` are no whole number of blocks.
+pub fn quantize(format: Format, values: &[f32]) -> Option<Vec<u8>> {
+    let block: fn(&[f32], &mut Vec<u8>) = match format {
+        Format::Q4_0 => quantize_q4_0,
+        Format::Q4_1 => quantize_q4_1,
+        Format::Q8_0 => quantize_q8_0,
+        _ => return None,
+    };
+    assert!(values.len().is_multiple_of(format.block()));
+    let mut bytes = Vec::with_capacity(values.len() / format.block() * format.block_bytes());
+    for values in values.chunks_exact(format.block()) {
+        block(values, &mut bytes);
+    }
+    Some(bytes)
+}
+
+/// What to multiply with instead of dividing by `d`.
+fn inverse(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// Low halves of the first sixteen, high halves of the others.
+fn nibbles(quant: impl Fn(usize) -> u8, bytes: &mut Vec<u8>) {
+    bytes.extend((0..16).map(|i| quant(i) | quant(i + 16) << 4));
+}
+
+fn quantize_q4_0(values: &[f32], bytes: &mut Vec<u8>) {
+    // The value of largest size becomes -8, whatever its sign: one step more than +7.
+    let largest = |a: f32, b: &f32| if b.abs() > a.abs() { *b } else { a };
+    let d = values.iter().fold(0.0, largest) / -8.0;
+    bytes.extend(f16::from_f32(d).to_le_bytes());
+    let quant = |i: usize| (values[i] * inverse(d) + 8.5).clamp(0.0, 15.0) as u8;
+    nibbles(quant, bytes);
+}
+
+fn quantize_q4_1(values: &[f32], bytes: &mut Vec<u8>) {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let d = (most - least) / 15.0;
+    bytes.extend(f16::from_f32(d).to_le_bytes());
+    bytes.extend(f16::from_f32(least).to_le_bytes());
+    let quant = |i: usize| ((values[i] - least) * inverse(d) + 0.5).clamp(0.0, 15.0) as u8;
+    nibbles(quant, bytes);
+}
+
+fn quantize_q8_0(values: &[f32], bytes: &mut Vec<u8>) {
+    let d = values.iter().fold(0.0_f32, |a, b| a.max(b.abs())) / 127.0;
+    bytes.extend(f16::from_f32(d).to_le_bytes());
+    let quant = |value: &f32| (value * inverse(d)).round() as i8;
+    bytes.extend(values.iter().map(|value| quant(value) as u8));
+}
+
 fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
@@ -254,5 +309,42 @@ pub fn add_norm(x: &mut [f32], y: &[f32], width: usize, gains: &[f32], norm: Nor
         for (x, n) in x.iter_mut().zip(normalize(norm, y, gains)) {
             *x += n;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Random;
+
+    #[test]
+    fn quantized_values_are_within_half_a_step() {
+        let mut random = Random(3);
+        let mut values = random.vector(32 * 64);
+        values[32..64].fill(0.0);
+        values[64..96].fill(-0.25);
+        for (format, steps) in [
+            (Format::Q4_0, 8.0),
+            (Format::Q4_1, 15.0),
+            (Format::Q8_0, 127.0),
+        ] {
+            let bytes = quantize(format, &values).unwrap();
+            let back = dequantize(format, &bytes);
+            for (block, (values, back)) in values.chunks(32).zip(back.chunks(32)).enumerate() {
+                let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+                let range = match format {
+                    Format::Q4_1 => most - least,
+                    _ => most.abs().max(least.abs()),
+                };
+                // One whole step at Q4_0's positive end, which stops at seven; halves are rounded, too.
+                let step = range / steps * if format == Format::Q4_0 { 1.0 } else { 0.5 };
+                for (value, back) in values.iter().zip(back) {
+                    let off = (value - back).abs();
+                    assert!(off <= step * 1.02 + 1e-3 * range.max(0.25), "{format} {block}: {value} {back}");
+                }
+            }
+        }
+        assert_eq!(quantize(Format::Q4_K, &values), None);
     }
 }

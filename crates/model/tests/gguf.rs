@@ -7,6 +7,8 @@ use std::path::Path;
 use common::{llama, open, refusal, text, u32_value};
 use futures::executor::block_on;
 use proptest::prelude::*;
+use tinderbox_kernels::Format;
+use tinderbox_model::gguf::pack::{Packing, pack};
 use tinderbox_model::gguf::write::{Tensor, Writer};
 use tinderbox_model::gguf::{Array, Gguf, Value, parts as parts_of};
 use tinderbox_model::{Checkpoint, MemoryStorage, Storage};
@@ -366,4 +368,39 @@ proptest! {
             prop_assert_eq!(&all[at..at + entry.len], &tensor.bytes[..]);
         }
     }
+}
+
+#[test]
+fn a_packed_file_is_the_same_model_in_small_parts() {
+    let source = MemoryStorage::new("tiny.gguf", llama().to_bytes());
+    let whole = open(llama().to_bytes()).unwrap();
+    let largest = llama().tensors.iter().map(|tensor| tensor.bytes.len()).max();
+    let pack_into = |part_bytes, embedding| {
+        let mut parts = Vec::new();
+        let packing = Packing { part_bytes, embedding };
+        let packed = block_on(pack(&source, packing, |index, _, part| {
+            assert_eq!(index, parts.len());
+            parts.push(part.to_bytes());
+            Ok(())
+        }));
+        packed.map(|()| parts)
+    };
+    let part_bytes = largest.unwrap() + 8 * 1024;
+    let parts = pack_into(part_bytes, None).unwrap();
+    assert!(parts.len() > 1);
+    assert!(parts.iter().all(|part| part.len() <= part_bytes));
+    let storages = parts.into_iter().enumerate().map(|(index, bytes)| {
+        Box::new(MemoryStorage::new(format!("{index}.gguf"), bytes)) as Box<dyn Storage>
+    });
+    let joined = block_on(Checkpoint::from_gguf(storages.collect())).unwrap();
+    assert_eq!(joined.names().count(), whole.names().count());
+    for name in whole.names() {
+        let (expected, found) = (block_on(whole.read(name)), block_on(joined.read(name)));
+        assert_eq!(found.unwrap(), expected.unwrap());
+    }
+
+    let error = pack_into(4096, None).unwrap_err().to_string();
+    assert!(error.contains("make the parts larger"), "{error}");
+    let error = pack_into(part_bytes, Some(Format::Q6_K)).unwrap_err();
+    assert!(error.to_string().contains("Q6_K"), "{error}");
 }

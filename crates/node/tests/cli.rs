@@ -23,6 +23,7 @@ fn help_names_every_subcommand_and_the_exit_statuses() {
         "run",
         "pull",
         "list",
+        "pack",
         "bench",
         "doctor",
         "TINDERBOX_",

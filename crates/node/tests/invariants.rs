@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each library may depend on, of the workspace. The binary may depend on all of them.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("tinderbox-protocol", &[]),
     ("tinderbox-pins", &[]),
     ("tinderbox-kernels", &["tinderbox-pins"]),
@@ -26,6 +26,16 @@ const ALLOWED: [(&str, &[&str]); 7] = [
             "tinderbox-engine",
             "tinderbox-kernels",
             "tinderbox-model",
+        ],
+    ),
+    (
+        "tinderbox-edge",
+        &[
+            "tinderbox-api",
+            "tinderbox-engine",
+            "tinderbox-kernels",
+            "tinderbox-model",
+            "tinderbox-protocol",
         ],
     ),
 ];

@@ -166,7 +166,7 @@ pub(crate) fn documents(forced: Option<Dialect>) -> Vec<(Dialect, OpenApi)> {
 }
 
 /// A failure in the shape of the path's dialect, in everybody's where none is sure.
-pub(crate) fn refuse(path: &str, failure: Failure) -> Response {
+pub fn refuse(path: &str, failure: Failure) -> Response {
     match Dialect::of(path) {
         Some(dialect) => dialect.refuse(failure),
         None => Refusal::<union::Union>::from(failure).into_response(),

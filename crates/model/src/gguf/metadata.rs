@@ -30,6 +30,11 @@ impl Metadata {
         self.values.get(key)
     }
 
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.values.iter()
+    }
+
     /// Takes a value out, so that a large one is not held twice.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         self.values.remove(key)

@@ -1,6 +1,7 @@
 //! GGUF files, versions 2 and 3, little endian: metadata, then a tensor table, then the tensors.
 
 mod metadata;
+pub mod pack;
 mod reader;
 mod value;
 pub mod write;

@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod list;
+mod pack;
 mod progress;
 mod pull;
 mod run;
@@ -55,6 +56,8 @@ enum Command {
     Pull(pull::Args),
     /// List the catalog and what is cached
     List(list::Args),
+    /// Cut a model into parts that the edge can hold
+    Pack(pack::Args),
     /// Measure loading, first token, prefill and decode
     Bench(bench::Args),
     /// Show devices, limits, kernel self-tests and the device that would be used
@@ -87,6 +90,7 @@ impl Cli {
                 Command::Run(args) => run::run(&settings, args).await,
                 Command::Pull(args) => pull::run(&settings, args).await,
                 Command::List(args) => list::run(&settings, args),
+                Command::Pack(args) => pack::run(&settings, args).await,
                 Command::Bench(args) => bench::run(&settings, args).await,
                 Command::Doctor(args) => doctor::run(&settings, args).await,
             }

@@ -1,0 +1,157 @@
+// The edge Worker in workerd, as `wrangler dev` runs it, and nodes for it: real ones and scripted ones.
+
+import {spawn} from "node:child_process";
+import {once} from "node:events";
+import {existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from "node:fs";
+import {createServer} from "node:http";
+import {createRequire} from "node:module";
+import {createServer as createSocket} from "node:net";
+import {tmpdir} from "node:os";
+import {join} from "node:path";
+import {fileURLToPath} from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const require = createRequire(join(root, "workers/edge/package.json"));
+const {unstable_readConfig: readConfig} = require("wrangler");
+
+/** The binary under test. */
+export const TINDERBOX = process.env.TINDERBOX ?? join(root, "target/release/tinderbox");
+
+/** A port that nobody listens on. */
+async function freePort() {
+    const server = createSocket().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const {port} = server.address();
+    server.close();
+    await once(server, "close");
+    return port;
+}
+
+/** Starts a program; it is ready once `ready` finds its words in what the program prints. */
+async function start(program, args, {ready, ...options}) {
+    const child = spawn(program, args, {stdio: ["ignore", "pipe", "pipe"], detached: true, ...options});
+    let log = "";
+    await new Promise((resolve, reject) => {
+        const listen = (chunk) => {
+            log += chunk;
+            if (ready.test(log)) {
+                resolve();
+            }
+        };
+        child.stdout.on("data", listen);
+        child.stderr.on("data", listen);
+        child.on("exit", (code) => reject(new Error(`${program} left with ${code}:\n${log}`)));
+        setTimeout(() => reject(new Error(`${program} is not ready:\n${log}`)), 90_000).unref();
+    });
+    return {
+        log: () => log,
+        async stop(signal = "SIGTERM") {
+            if (child.exitCode === null && child.signalCode === null) {
+                const left = once(child, "exit");
+                // Its children are of its group.
+                process.kill(-child.pid, signal);
+                await left;
+            }
+        }
+    };
+}
+
+/** The Worker with these variables, and assets from a folder. */
+export async function edge({vars = {}, assets} = {}) {
+    const folder = mkdtempSync(join(tmpdir(), "tinderbox-edge-"));
+    const config = readConfig({config: join(root, "wrangler.toml")}, {hideWarnings: true});
+    if (!assets) {
+        assets = join(folder, "assets");
+        mkdirSync(assets);
+        writeFileSync(join(assets, "page.html"), "<h1>a page</h1>");
+    }
+    writeFileSync(join(folder, "wrangler.json"), JSON.stringify({
+        name: config.name,
+        main: config.main,
+        compatibility_date: config.compatibility_date,
+        compatibility_flags: config.compatibility_flags,
+        assets: {...config.assets, directory: assets},
+        vars: {...config.vars, MODEL: "", ...vars}
+    }));
+    const [port, inspector] = [await freePort(), await freePort()];
+    const worker = await start(process.execPath, [
+        require.resolve("wrangler/bin/wrangler.js"), "dev", "--config", join(folder, "wrangler.json"), "--ip", "127.0.0.1",
+        "--port", String(port), "--inspector-port", String(inspector), "--persist-to", folder,
+        "--show-interactive-dev-session=false"
+    ], {
+        ready: /Ready on http/,
+        cwd: join(root, "workers/edge"),
+        env: {...process.env, WRANGLER_SEND_METRICS: "false", NO_COLOR: "1"}
+    });
+    return {
+        url: `http://127.0.0.1:${port}`,
+        log: worker.log,
+        async stop() {
+            await worker.stop();
+            rmSync(folder, {recursive: true, force: true});
+        }
+    };
+}
+
+/** A real node that serves a model file. */
+export async function node(model, args = [], env = {}) {
+    const port = await freePort();
+    const process_ = await start(TINDERBOX, ["serve", "--model", model, "--device", "cpu", "--port", String(port), ...args], {
+        ready: /is ready/,
+        env: {...process.env, ...env}
+    });
+    return {url: `http://127.0.0.1:${port}`, ...process_};
+}
+
+/** A node that answers as a test says. */
+export async function scripted(answer) {
+    const requests = [];
+    const server = createServer(async (request, response) => {
+        let body = "";
+        for await (const chunk of request) {
+            body += chunk;
+        }
+        requests.push({method: request.method, url: request.url, headers: request.headers, body});
+        await answer(request, response, body);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return {
+        url: `http://127.0.0.1:${server.address().port}`,
+        requests,
+        stop() {
+            server.closeAllConnections();
+            server.close();
+        }
+    };
+}
+
+/** The variable that configures nodes. */
+export const nodes = (...list) => JSON.stringify(list.map((node, index) => ({name: `n${index}`, ...node})));
+
+/** A JSON request. */
+export const post = (url, body, options = {}) => fetch(url, {
+    method: "POST",
+    body: JSON.stringify(body),
+    ...options,
+    headers: {"content-type": "application/json", ...options.headers}
+});
+
+/** Waits until a condition holds; fails after some seconds. */
+export async function until(condition, what, seconds = 10) {
+    for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+        if (await condition()) {
+            return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`${what}: not within ${seconds} s`);
+}
+
+/** SmolLM2's file, where it was fetched. */
+export function smollm2() {
+    const folder = process.env.TINDERBOX_TEST_MODELS;
+    const file = folder && join(folder, "SmolLM2-135M-Instruct.Q4_1.gguf");
+    return file && existsSync(file) ? file : undefined;
+}
+

@@ -1,0 +1,179 @@
+// A model in the isolate: SmolLM2-135M-Instruct, packed, in real workerd.
+
+import assert from "node:assert/strict";
+import {execFileSync} from "node:child_process";
+import {mkdtempSync, readFileSync, readdirSync, rmSync} from "node:fs";
+import {tmpdir} from "node:os";
+import {join} from "node:path";
+import {after, before, test} from "node:test";
+
+import {TINDERBOX, edge, node, nodes, post, scripted, smollm2, until} from "./edge.mjs";
+
+const CHAT = "/v1/chat/completions";
+const CONTEXT = 512;
+const file = smollm2();
+const skip = file ? false : "SKIP: SmolLM2 was not fetched";
+
+let assets, native, it;
+
+before(async () => {
+    if (skip) {
+        return;
+    }
+    assets = mkdtempSync(join(tmpdir(), "tinderbox-assets-"));
+    const folder = join(assets, "models/smollm2");
+    execFileSync(TINDERBOX, ["pack", "--model", file, "--embedding", "q4_1", "--out", folder]);
+    const {files} = JSON.parse(readFileSync(join(folder, "manifest.json")));
+    assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith(".gguf")).sort(), files.map(({name}) => name));
+    // The same file natively: the tokens that the isolate's must equal.
+    native = await node(join(folder, files[0].name), ["--context", String(CONTEXT)]);
+    it = await edge({assets, vars: {MODEL: "smollm2", CONTEXT: String(CONTEXT), BUDGET: "256"}});
+});
+
+after(async () => {
+    await it?.stop();
+    await native?.stop();
+    if (assets) {
+        rmSync(assets, {recursive: true, force: true});
+    }
+});
+
+const question = (content, more = {}) => ({
+    messages: [{role: "user", content}], max_tokens: 24, temperature: 0, ...more
+});
+
+/** The text and the tokens of a chat, whole. */
+async function chat(url, body) {
+    const response = await post(url + CHAT, {...body, logprobs: true});
+    assert.equal(response.status, 200, await response.clone().text());
+    const {choices: [choice], usage} = await response.json();
+    return {
+        text: choice.message.content, tokens: choice.logprobs.content.map(({bytes}) => bytes),
+        place: response.headers.get("x-tinderbox-place"), usage, reason: choice.finish_reason
+    };
+}
+
+const memory = async () => (await (await fetch(`${it.url}/health`)).json()).model.memory_bytes;
+
+test("24 greedy tokens in the isolate are the native CPU's, and the memory is bounded", {skip}, async (t) => {
+    const started = Date.now();
+    const first = await chat(it.url, question("What is the capital of France?"));
+    t.diagnostic(`from nothing to the whole answer: ${Date.now() - started} ms`);
+    assert.match(first.text, /Paris/);
+    for (const content of ["Tell me a story about a fox.", "List three colours."]) {
+        const [here, there] = [await chat(it.url, question(content)), await chat(native.url, question(content))];
+        assert.equal(here.place, "edge");
+        assert.equal(there.place, null);
+        assert.equal(here.tokens.length, 24);
+        assert.deepEqual(here.tokens, there.tokens);
+        assert.deepEqual(here.usage, there.usage);
+    }
+    const long = question("word ".repeat(440), {max_tokens: 8});
+    const answer = await post(it.url + CHAT, long, {headers: {"x-tinderbox-place": "edge"}});
+    assert.equal(answer.status, 200, await answer.clone().text());
+    const bytes = await memory();
+    t.diagnostic(`linear memory ${(bytes / 1e6).toFixed(1)} MB with ${CONTEXT} tokens of context`);
+    assert.ok(bytes < 110e6, `${bytes} bytes`);
+});
+
+test("two chats at once have the answers they have alone, whole and streamed", {skip}, async () => {
+    const bodies = ["Name a planet.", "What is water?", "Count to five."].map((content) => question(content));
+    const alone = [];
+    for (const body of bodies) {
+        alone.push((await chat(it.url, body)).text);
+    }
+    const streamed = async (body) => {
+        const response = await post(it.url + CHAT, {...body, stream: true});
+        const lines = (await response.text()).split("\n\n").filter((line) => line.startsWith("data: {"));
+        return lines.map((line) => JSON.parse(line.slice(6)).choices[0]?.delta.content ?? "").join("");
+    };
+    const together = await Promise.all([streamed(bodies[0]), chat(it.url, bodies[1]), streamed(bodies[2])]);
+    assert.deepEqual([together[0], together[1].text, together[2]], alone);
+});
+
+test("a stream comes in pieces, and one that is left does not hold up the next", {skip}, async () => {
+    const controller = new AbortController();
+    const response = await post(it.url + CHAT, question("Tell me a long story.", {max_tokens: 200, stream: true}), {
+        signal: controller.signal, headers: {"x-tinderbox-place": "edge"}
+    });
+    const reader = response.body.getReader();
+    for (let pieces = 0; pieces < 3; pieces++) {
+        assert.equal((await reader.read()).done, false);
+    }
+    controller.abort();
+    await reader.closed.catch(() => {});
+    const {text} = await chat(it.url, question("What is the capital of France?"));
+    assert.match(text, /Paris/);
+    // Whole answers that nobody waits for any more are dropped, too: more of them than there are places.
+    for (let n = 0; n < 24; n++) {
+        const controller = new AbortController();
+        const asked = post(it.url + CHAT, question("Tell me a long story.", {max_tokens: 200}), {
+            signal: controller.signal, headers: {"x-tinderbox-place": "edge"}
+        });
+        setTimeout(() => controller.abort(), 50);
+        await assert.rejects(asked);
+    }
+    await until(async () => (await post(it.url + CHAT, question("Hello", {max_tokens: 1}))).status === 200, "a free place");
+});
+
+test("all dialects answer in the isolate, and its models are listed", {skip}, async () => {
+    const generated = await (await post(`${it.url}/lorax/generate`, {
+        inputs: "The sky is", parameters: {max_new_tokens: 4}
+    })).json();
+    assert.equal(typeof generated.generated_text, "string");
+    const {text} = await (await post(`${it.url}/v1/engines/smollm2/completions`, {
+        prompt: "The sky is", max_tokens: 4, temperature: 0
+    })).json();
+    assert.ok(text.length > 0);
+    const {tokens} = await (await post(`${it.url}/tokenize`, {prompt: "The sky is"})).json();
+    assert.equal(tokens.length, 3);
+    const {data} = await (await fetch(`${it.url}/v1/models`)).json();
+    assert.deepEqual(data.map(({id, place}) => ({id, place})), [{id: "smollm2", place: "edge"}]);
+    const unknown = await post(it.url + CHAT, question("x", {model: "other"}));
+    assert.equal(unknown.status, 404);
+});
+
+test("small requests stay, large ones go to a node, and come back where it is dead", {skip}, async () => {
+    const big = await scripted((request, response) => response.end("{}"));
+    const both = await edge({
+        assets, vars: {MODEL: "smollm2", CONTEXT: String(CONTEXT), BUDGET: "60", NODES: nodes({url: big.url})}
+    });
+    const place = async (body, headers) => {
+        const response = await post(both.url + CHAT, body, {headers});
+        await response.text();
+        return response.headers.get("x-tinderbox-place");
+    };
+    try {
+        assert.equal(await place(question("Hi", {max_tokens: 4})), "edge");
+        assert.equal(await place(question("Hi", {max_tokens: 400})), "node");
+        assert.equal(await place(question("Hi", {max_tokens: 4}), {"x-tinderbox-place": "node"}), "node");
+        big.stop();
+        assert.equal(await place(question("Hi, ".repeat(60), {max_tokens: 4})), "edge");
+    } finally {
+        big.stop();
+        await both.stop();
+    }
+});
+
+test("a real node's answers come through the edge byte for byte", {skip}, async () => {
+    const through = await edge({vars: {NODES: nodes({url: native.url})}});
+    // What differs from one answer to the next: identifiers and times.
+    const same = (text) => text.replace(/"(id|created)":("[^"]*"|\d+)/g, '"$1":0').replace(/"\w+_time\w*":[\d.e-]+/g, "");
+    try {
+        for (const [path, body] of [
+            [CHAT, question("Name a planet.")],
+            [CHAT, question("Name a planet.", {stream: true, stream_options: {include_usage: true}})],
+            ["/v1/completions", {prompt: "The sky is", max_tokens: 8, temperature: 0, stream: true, logprobs: 2}],
+            ["/generate_stream", {inputs: "The sky is", parameters: {max_new_tokens: 8}}],
+            ["/v1/engines/x/completions", {prompt: "The sky is", max_tokens: 8, temperature: 0, stream: true}],
+            ["/v1/chat/completions", {messages: "wrong"}]
+        ]) {
+            const [direct, passed] = [await post(native.url + path, body), await post(through.url + path, body)];
+            assert.equal(passed.status, direct.status, path);
+            assert.equal(passed.headers.get("content-type"), direct.headers.get("content-type"));
+            assert.equal(same(await passed.text()), same(await direct.text()), path);
+        }
+    } finally {
+        await through.stop();
+    }
+});

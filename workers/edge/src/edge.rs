@@ -1,0 +1,344 @@
+//! A request at the edge, from the runtime's event to the answer.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{self, HeaderMap, HeaderName, HeaderValue};
+use futures::future::{Either, select};
+use futures::{StreamExt, TryStreamExt};
+use tinderbox_api::{Failure, Keys, REQUEST_ID, refuse};
+use tinderbox_protocol::Error;
+use wasm_bindgen_futures::JsFuture;
+use worker::{
+    Context, Delay, Env, Fetcher, Headers, Method, Request, Response, console_error, event,
+};
+
+use crate::ask::Ask;
+use crate::forward::forward;
+use crate::isolate::Isolate;
+use crate::models;
+use crate::nodes::{Node, Pool};
+use crate::place::{Local, PLACE, Place, Wish, decide};
+use crate::world::now;
+
+/// Names the node that answered.
+const NODE: HeaderName = HeaderName::from_static("x-tinderbox-node");
+
+/// Tokens a sequence of the isolate's model can hold, where the configuration says nothing.
+const CONTEXT: usize = 512;
+/// Tokens that are computed here while nodes could, where it says nothing.
+const BUDGET: usize = 256;
+/// Largest body: it is held until a node answered, beside a model in 128 MB.
+const BODY_LIMIT: usize = 4 << 20;
+/// Seconds a node may take until its headers are there: those of a whole answer come at its end.
+const PATIENCE: u64 = 120;
+/// How long a client may take to send its body.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an isolate knows: its configuration, and how the nodes are doing.
+pub struct Edge {
+    /// The model of the isolate.
+    pub local: Option<Local>,
+    /// The nodes.
+    pub pool: RefCell<Pool>,
+    /// How long a node may take until its headers are there.
+    pub patience: Duration,
+    keys: Keys,
+    secrets: BTreeMap<String, String>,
+    body_limit: usize,
+    assets: Option<Fetcher>,
+}
+
+/// A request as it is passed around: read whole, so that a second node can be asked.
+pub struct Question {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Its identifier.
+    pub id: String,
+    /// What it asks for.
+    pub ask: Ask,
+    /// Fires when the client has gone.
+    pub gone: Option<web_sys::AbortSignal>,
+}
+
+impl Question {
+    /// The path alone.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+thread_local! {
+    static EDGE: OnceCell<Rc<Edge>> = const { OnceCell::new() };
+}
+
+/// Answers a request.
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+    console_error_panic_hook::set_once();
+    let path = request.path();
+    match Edge::of(&env) {
+        Ok(edge) => match edge.answer(request).await {
+            Ok(response) => Ok(response),
+            Err(failure) => reply(refuse(&path, failure)),
+        },
+        Err(reason) => {
+            console_error!("configuration: {reason}");
+            let error = Error::Internal(format!("the edge is not configured: {reason}"));
+            reply(refuse(&path, Failure::Ask(error)))
+        }
+    }
+}
+
+/// An answer in the runtime's form.
+fn reply(response: http::Response<Body>) -> worker::Result<Response> {
+    let (parts, body) = response.into_parts();
+    let body = body.into_data_stream();
+    answer(parts.status.as_u16(), parts.headers, body)
+}
+
+fn answer(
+    status: u16,
+    headers: HeaderMap,
+    body: impl futures::Stream<Item = Result<Bytes, axum::Error>> + 'static,
+) -> worker::Result<Response> {
+    let body = body
+        .map_ok(|chunk| chunk.to_vec())
+        .map_err(|error| worker::Error::RustError(error.to_string()));
+    Response::builder()
+        .with_status(status)
+        .with_headers(Headers::from(headers))
+        .from_stream(body)
+}
+
+/// Says who answered.
+pub fn placed(headers: &mut HeaderMap, place: Place, node: Option<&str>, id: &str) {
+    let word = match place {
+        Place::Edge => "edge",
+        Place::Node => "node",
+    };
+    let place = HeaderName::from_static(PLACE);
+    headers.insert(place, HeaderValue::from_static(word));
+    let text = [(NODE, node), (REQUEST_ID, Some(id))];
+    for (name, value) in text {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// A variable's or secret's text; `None` where there is none, or nothing in it.
+fn text(env: &Env, name: &str) -> Option<String> {
+    let value = env.var(name).ok()?.to_string();
+    (!value.is_empty()).then_some(value)
+}
+
+fn number<T: FromStr>(env: &Env, name: &str, default: T) -> Result<T, String> {
+    match text(env, name) {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{name}: `{text}` is no whole number")),
+    }
+}
+
+impl Edge {
+    /// What the variables say, read once an isolate.
+    fn of(env: &Env) -> Result<Rc<Edge>, String> {
+        EDGE.with(|cell| match cell.get() {
+            Some(edge) => Ok(edge.clone()),
+            None => Ok(cell.get_or_init({
+                let edge = Rc::new(Edge::read(env)?);
+                move || edge
+            })
+            .clone()),
+        })
+    }
+
+    fn read(env: &Env) -> Result<Edge, String> {
+        let nodes = text(env, "NODES").unwrap_or_else(|| "[]".into());
+        let nodes: Vec<Node> =
+            serde_json::from_str(&nodes).map_err(|error| format!("NODES: {error}"))?;
+        let mut secrets = BTreeMap::new();
+        for name in nodes.iter().filter_map(|node| node.secret.as_ref()) {
+            let secret = text(env, name).ok_or_else(|| format!("there is no secret {name}"))?;
+            secrets.insert(name.clone(), secret);
+        }
+        let mut keys = Keys::default();
+        for sum in text(env, "KEYS").unwrap_or_default().split_whitespace() {
+            keys.add_hash(sum)
+                .map_err(|error| format!("KEYS: a SHA-256 sum is 64 hexadecimal digits: {error}"))?;
+        }
+        let context = number(env, "CONTEXT", CONTEXT)?;
+        let budget = number(env, "BUDGET", BUDGET)?;
+        Ok(Edge {
+            local: text(env, "MODEL").map(|model| Local {
+                model,
+                context,
+                budget,
+            }),
+            pool: RefCell::new(Pool::new(nodes)),
+            patience: Duration::from_secs(number(env, "NODE_PATIENCE", PATIENCE)?),
+            keys,
+            secrets,
+            body_limit: number(env, "BODY_LIMIT", BODY_LIMIT)?,
+            assets: env.assets("ASSETS").ok(),
+        })
+    }
+
+    /// The key for a node.
+    pub fn node_key(&self, node: &Node) -> Option<&str> {
+        let secret = self.secrets.get(node.secret.as_ref()?)?;
+        Some(secret)
+    }
+
+    /// Whether callers need a key.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The models that are known by name.
+    pub fn known(&self) -> String {
+        let pool = self.pool.borrow();
+        let nodes = pool.nodes().flat_map(|node| node.models.iter());
+        let local = self.local.iter().map(|local| &local.model);
+        let names: Vec<&str> = local.chain(nodes).map(String::as_str).collect();
+        names.join(", ")
+    }
+
+    async fn answer(self: Rc<Self>, mut request: Request) -> Result<Response, Failure> {
+        let path = request.path();
+        let headers = HeaderMap::from(request.headers());
+        if !self.keys.admit(&path, &headers) {
+            return Err(Failure::Unauthorized);
+        }
+        let failed = |error: worker::Error| Failure::Ask(Error::Internal(error.to_string()));
+        if request.method() == Method::Get {
+            match path.as_str() {
+                "/health" => return models::health(&self).map_err(failed),
+                "/v1/models" => return models::models(&self).await.map_err(failed),
+                _ => {}
+            }
+        }
+        let wish = headers.get(PLACE).and_then(|value| value.to_str().ok());
+        let wish = Wish::parse(wish).ok_or_else(|| Error::Invalid {
+            field: PLACE.into(),
+            reason: "must be auto, edge or node".into(),
+        })?;
+        let body = self.body(&mut request).await?;
+        let url = request.url().map_err(failed)?;
+        let question = Question {
+            method: request.method(),
+            target: match url.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path.clone(),
+            },
+            id: identifier(&headers),
+            headers,
+            ask: Ask::read(&path, &body),
+            body,
+            gone: Some(request.inner().signal()),
+        };
+        let model = question.ask.model.as_deref();
+        let node_up = self.pool.borrow().is_up(model, now());
+        match decide(wish, &question.ask, self.local.as_ref(), node_up) {
+            Some(Place::Edge) => self.here(&question).await,
+            Some(Place::Node) => match forward(&self, &question).await {
+                // What nobody else can answer is answered here, where it can be.
+                Err(_) if self.has(wish, &question.ask) => self.here(&question).await,
+                answer => answer,
+            },
+            // Says what is wrong: no such model, or nobody who has it.
+            None => forward(&self, &question).await,
+        }
+    }
+
+    fn has(&self, wish: Wish, ask: &Ask) -> bool {
+        decide(wish, ask, self.local.as_ref(), false) == Some(Place::Edge)
+    }
+
+    /// Reads the body, as far as it is allowed to go on.
+    async fn body(&self, request: &mut Request) -> Result<Bytes, Failure> {
+        if matches!(request.method(), Method::Get | Method::Head) {
+            return Ok(Bytes::new());
+        }
+        let unread = |error: worker::Error| Failure::Unread(error.to_string());
+        // A request without any has no stream.
+        let Ok(mut stream) = request.stream() else {
+            return Ok(Bytes::new());
+        };
+        let limit = self.body_limit;
+        let read = std::pin::pin!(async {
+            let mut body = Vec::new();
+            while let Some(chunk) = stream.next().await {
+                body.extend(chunk.map_err(unread)?);
+                if body.len() > limit {
+                    return Err(Failure::TooLarge { limit });
+                }
+            }
+            Ok(Bytes::from(body))
+        });
+        match select(read, Delay::from(BODY_PATIENCE)).await {
+            Either::Left((body, _)) => body,
+            Either::Right(_) => {
+                let seconds = BODY_PATIENCE.as_secs();
+                Err(Failure::Unread(format!("not complete after {seconds} s")))
+            }
+        }
+    }
+
+    /// Answers in this isolate.
+    async fn here(&self, question: &Question) -> Result<Response, Failure> {
+        let internal = |reason: String| Failure::Ask(Error::Internal(reason));
+        let (Some(local), Some(assets)) = (&self.local, &self.assets) else {
+            return Err(internal("this isolate has no model".into()));
+        };
+        let isolate = Isolate::get(assets, local).await.map_err(|reason| {
+            console_error!("{}: {reason}", local.model);
+            internal(format!("{} could not be loaded: {reason}", local.model))
+        })?;
+        let mut request = http::Request::builder()
+            .method(question.method.as_ref())
+            .uri(&question.target)
+            .body(Body::from(question.body.clone()))
+            .map_err(|error| internal(error.to_string()))?;
+        *request.headers_mut() = question.headers.clone();
+        let asked = std::pin::pin!(isolate.answer(request));
+        let response = match select(asked, gone(question.gone.as_ref())).await {
+            Either::Left((response, _)) => response,
+            Either::Right(_) => return Err(internal("nobody waits for the answer".into())),
+        };
+        let (mut parts, body) = response.into_parts();
+        placed(&mut parts.headers, Place::Edge, None, &question.id);
+        let response = answer(parts.status.as_u16(), parts.headers, body);
+        response.map_err(|error| internal(error.to_string()))
+    }
+}
+
+/// Ready when the client has gone.
+fn gone(signal: Option<&web_sys::AbortSignal>) -> JsFuture {
+    JsFuture::from(js_sys::Promise::new(&mut |resolve, _| {
+        if let Some(signal) = signal {
+            signal.set_onabort(Some(&resolve));
+        }
+    }))
+}
+
+/// The caller's identifier where it is sane, else a new one.
+fn identifier(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let sane = given.filter(|id| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    sane.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned)
+}

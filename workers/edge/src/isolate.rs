@@ -1,0 +1,198 @@
+//! The model in this isolate.
+//!
+//! A Worker must not touch in one request what belongs to another, not even its timers: a loop that
+//! one request started stops with it. So the engine has no loop of its own here. Whoever waits for an
+//! answer gives the engine turns, each on a timer of its own request; a turn computes one step for
+//! all sequences, whoever gives it.
+
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response};
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
+use tinderbox_engine::{Limits as EngineLimits, Service, Setup};
+use tinderbox_kernels::{Choice, select};
+use tinderbox_model::{Checkpoint, Decoder, Storage};
+use tinderbox_protocol::ModelCard;
+use tower::ServiceExt;
+use worker::{Delay, Fetcher};
+
+use crate::assets::{Asset, manifest};
+use crate::place::Local;
+use crate::world::{Isolated, now};
+
+/// Sequences generated at once; they share the cache of one context.
+const SEQUENCES: usize = 4;
+/// Requests that wait beyond those.
+const QUEUE: usize = 16;
+/// Prompt rows of one turn: bounds how long others wait, and the memory of a step.
+const PREFILL_ROWS: usize = 32;
+/// How often a request looks whether another has loaded the model.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A loaded model.
+pub struct Isolate {
+    router: Router,
+    service: Service,
+    engine: RefCell<LocalBoxFuture<'static, ()>>,
+}
+
+/// What there is of it.
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// By a request that is under way.
+    Loading,
+    Ready(Rc<Isolate>),
+}
+
+thread_local! {
+    static SLOT: RefCell<Slot> = RefCell::default();
+}
+
+/// Empties the slot again unless the model came.
+struct Loading;
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        SLOT.with_borrow_mut(|slot| {
+            if let Slot::Loading = slot {
+                *slot = Slot::Empty;
+            }
+        });
+    }
+}
+
+impl Isolate {
+    /// The model, loaded by the first who asks.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded, in words. The next who asks tries again.
+    pub async fn get(assets: &Fetcher, local: &Local) -> Result<Rc<Isolate>, String> {
+        loop {
+            let found = SLOT.with_borrow_mut(|slot| match slot {
+                Slot::Ready(isolate) => Some(Some(isolate.clone())),
+                Slot::Loading => Some(None),
+                Slot::Empty => {
+                    *slot = Slot::Loading;
+                    None
+                }
+            });
+            match found {
+                Some(Some(isolate)) => return Ok(isolate),
+                Some(None) => Delay::from(LOOK_AGAIN).await,
+                None => {
+                    let loading = Loading;
+                    let isolate = Rc::new(Isolate::load(assets, local).await?);
+                    SLOT.set(Slot::Ready(isolate.clone()));
+                    drop(loading);
+                    return Ok(isolate);
+                }
+            }
+        }
+    }
+
+    /// The model, where it is loaded.
+    pub fn loaded() -> Option<Rc<Isolate>> {
+        SLOT.with_borrow(|slot| match slot {
+            Slot::Ready(isolate) => Some(isolate.clone()),
+            _ => None,
+        })
+    }
+
+    async fn load(assets: &Fetcher, local: &Local) -> Result<Isolate, String> {
+        let since = now();
+        let files = manifest(assets, &local.model).await?.files.into_iter();
+        let files = files.map(|file| {
+            Box::new(Asset::new(assets.clone(), &local.model, file)) as Box<dyn Storage>
+        });
+        let checkpoint = Checkpoint::from_gguf(files.collect()).await;
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+        let selected = select(Choice::Cpu).map_err(|error| error.to_string())?;
+        let setup = Setup {
+            name: local.model.clone(),
+            context: local.context,
+            kv: None,
+            cache_bytes: 0,
+            limits: EngineLimits {
+                max_sequences: SEQUENCES,
+                max_queue: QUEUE,
+                prefill_rows: PREFILL_ROWS,
+                ..EngineLimits::default()
+            },
+            clock: Arc::new(move || now().saturating_sub(since)),
+            entropy: uuid::Uuid::new_v4().as_u64_pair().0,
+            now: since.as_secs(),
+        };
+        let (plan, _) = setup.plan(&checkpoint, &selected.device);
+        let decoder = Decoder::load(&checkpoint, &selected.device, plan).await;
+        let decoder = decoder.map_err(|error| error.to_string())?;
+        let description = selected.description;
+        let (engine, service) = setup.engine(decoder, checkpoint, description, None);
+        // It ends when every handle is gone, and the service keeps one.
+        let engine = engine.run().map(drop).boxed_local();
+        Ok(Isolate {
+            router: router(Context {
+                inference: Arc::new(service.clone()),
+                place: Arc::new(Isolated { since }),
+                // The edge has seen to both before it asks.
+                keys: Arc::new(Keys::default()),
+                limits: Arc::new(Limits::none()),
+                litellm_echo: false,
+                body_limit: DEFAULT_BODY_LIMIT,
+                metrics: Arc::new(Metrics::default()),
+            }),
+            service,
+            engine: RefCell::new(engine),
+        })
+    }
+
+    /// What is served.
+    pub fn card(&self) -> &ModelCard {
+        self.service.card()
+    }
+
+    /// Asks the router. The body of the answer gives turns as it is read.
+    pub async fn answer(
+        self: Rc<Self>,
+        request: Request<Body>,
+    ) -> Response<impl Stream<Item = Result<Bytes, axum::Error>>> {
+        let asked = self.router.clone().oneshot(request);
+        let response = match self.wait_for(asked).await {
+            Ok(response) => response,
+            // A router never fails: its error type has no values.
+            Err(never) => match never {},
+        };
+        response.map(|body| {
+            let chunks = body.into_data_stream();
+            futures::stream::unfold((self, chunks), |(isolate, mut chunks)| async move {
+                let chunk = isolate.wait_for(chunks.next()).await?;
+                Some((chunk, (isolate, chunks)))
+            })
+        })
+    }
+
+    /// Gives turns until the future is ready.
+    async fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        // Nobody needs to be woken: whoever waits looks again after each turn.
+        let mut context = TaskContext::from_waker(Waker::noop());
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+                return value;
+            }
+            let _ = self.engine.borrow_mut().as_mut().poll(&mut context);
+            // Aborts, and the other requests of the isolate.
+            Delay::from(Duration::ZERO).await;
+        }
+    }
+}

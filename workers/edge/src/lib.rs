@@ -1,0 +1,22 @@
+//! The edge: a Cloudflare Worker in front of nodes, with a small model of its own.
+//!
+//! A request is read once ([`ask`]), its place is decided by cost ([`place`]), and it is answered
+//! by the model in this isolate or by the node that [`nodes`] picks. Both give the same bytes: the
+//! isolate mounts the router of `tinderbox-api`, and what a node sends is passed on as it comes.
+
+pub mod ask;
+pub mod nodes;
+pub mod place;
+
+#[cfg(target_arch = "wasm32")]
+mod assets;
+#[cfg(target_arch = "wasm32")]
+mod edge;
+#[cfg(target_arch = "wasm32")]
+mod forward;
+#[cfg(target_arch = "wasm32")]
+mod isolate;
+#[cfg(target_arch = "wasm32")]
+mod models;
+#[cfg(target_arch = "wasm32")]
+mod world;

@@ -1,0 +1,273 @@
+//! The nodes behind the edge, and which of them is asked next.
+//!
+//! Of two drawn by chance the one with less to do is taken (Mitzenmacher, "The Power of Two Choices
+//! in Randomized Load Balancing", 2001): requests under way times the time to a first byte, over
+//! the weight. A node that fails again and again is left alone for a while (a circuit breaker), then
+//! tried with one request. Time is given by the caller, so that tests make it up.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A node, as it is configured.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its name, for logs and answers.
+    pub name: String,
+    /// Where it is, as in `https://gpu.example.com`.
+    pub url: String,
+    /// The models it has; none given means that it is asked for any.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Its share of the work, relative to the others.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Name of the secret that holds its API key.
+    #[serde(default)]
+    pub secret: Option<String>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Failures in a row after which a node is left alone.
+const PATIENCE: u32 = 3;
+/// How long at first; doubled with each further failure.
+const REST: Duration = Duration::from_secs(1);
+/// How long at most.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Taken for the time to a first byte before any was measured.
+const GUESS: Duration = Duration::from_millis(100);
+
+/// All nodes and how they are doing, as seen from one isolate.
+#[derive(Debug, Default)]
+pub struct Pool(Vec<State>);
+
+#[derive(Debug)]
+struct State {
+    node: Node,
+    under_way: usize,
+    first_byte: Option<Duration>,
+    failures: u32,
+    rests_until: Duration,
+}
+
+impl State {
+    fn has(&self, model: Option<&str>) -> bool {
+        let any = self.node.models.is_empty();
+        any || model.is_none_or(|model| self.node.models.iter().any(|own| own == model))
+    }
+
+    /// Whether it may be asked. After a rest one request finds out how it is.
+    fn takes(&self, now: Duration) -> bool {
+        now >= self.rests_until && (self.failures < PATIENCE || self.under_way == 0)
+    }
+
+    fn load(&self) -> f64 {
+        let wait = self.first_byte.unwrap_or(GUESS).as_secs_f64();
+        (self.under_way + 1) as f64 * wait / self.node.weight.max(f64::MIN_POSITIVE)
+    }
+}
+
+impl Pool {
+    /// The nodes, nothing known of them.
+    pub fn new(nodes: Vec<Node>) -> Pool {
+        let states = nodes.into_iter().map(|node| State {
+            node,
+            under_way: 0,
+            first_byte: None,
+            failures: 0,
+            rests_until: Duration::ZERO,
+        });
+        Pool(states.collect())
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.0.iter().map(|state| &state.node)
+    }
+
+    /// A node.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.0[index].node
+    }
+
+    /// Whether any node that has the model takes requests.
+    pub fn is_up(&self, model: Option<&str>, now: Duration) -> bool {
+        let mut having = self.0.iter().filter(|state| state.has(model));
+        having.any(|state| state.takes(now))
+    }
+
+    /// Whether a node takes requests.
+    pub fn takes(&self, index: usize, now: Duration) -> bool {
+        self.0[index].takes(now)
+    }
+
+    /// Requests of a node that are under way.
+    pub fn under_way(&self, index: usize) -> usize {
+        self.0[index].under_way
+    }
+
+    /// A node for a request, none of those `tried` before; `random` draws it.
+    pub fn pick(
+        &self,
+        model: Option<&str>,
+        tried: &[usize],
+        now: Duration,
+        random: u64,
+    ) -> Option<usize> {
+        let open = |index: &usize| {
+            let state = &self.0[*index];
+            state.has(model) && state.takes(now) && !tried.contains(index)
+        };
+        let open: Vec<usize> = (0..self.0.len()).filter(open).collect();
+        let count = open.len() as u64;
+        let first = *open.get(random.checked_rem(count)? as usize)?;
+        // The second is another one, where there is another.
+        let step = 1 + (random >> 32).checked_rem(count - 1).unwrap_or(0);
+        let second = open[((random % count + step) % count) as usize];
+        match self.0[second].load() < self.0[first].load() {
+            true => Some(second),
+            false => Some(first),
+        }
+    }
+
+    /// A request is on its way to a node.
+    pub fn sent(&mut self, index: usize) {
+        self.0[index].under_way += 1;
+    }
+
+    /// A request of a node is over, however it went.
+    pub fn over(&mut self, index: usize) {
+        let under_way = &mut self.0[index].under_way;
+        *under_way = under_way.saturating_sub(1);
+    }
+
+    /// A node answered, its first byte after `waited`.
+    pub fn answered(&mut self, index: usize, waited: Duration) {
+        let state = &mut self.0[index];
+        state.failures = 0;
+        state.first_byte = Some(match state.first_byte {
+            None => waited,
+            Some(before) => (before * 7 + waited) / 8,
+        });
+    }
+
+    /// A node could not be reached, broke off, or refused our key.
+    pub fn failed(&mut self, index: usize, now: Duration) {
+        let state = &mut self.0[index];
+        state.failures = state.failures.saturating_add(1);
+        if let Some(times) = state.failures.checked_sub(PATIENCE) {
+            let rest = REST * 2_u32.saturating_pow(times);
+            state.rests_until = now + rest.min(LONGEST_REST);
+        }
+    }
+
+    /// A node has too much to do and said for how long.
+    pub fn busy(&mut self, index: usize, until: Duration) {
+        let state = &mut self.0[index];
+        state.rests_until = state.rests_until.max(until);
+    }
+
+    /// When a node that has the model will next be asked, from now; `None` where no node has it.
+    pub fn opens_in(&self, model: Option<&str>, now: Duration) -> Option<Duration> {
+        let having = self.0.iter().filter(|state| state.has(model));
+        let waits = having.map(|state| state.rests_until.saturating_sub(now));
+        waits.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn pool(names: &[&str]) -> Pool {
+        let node = |name: &&str| Node {
+            name: name.to_string(),
+            url: format!("http://{name}"),
+            models: Vec::new(),
+            weight: 1.0,
+            secret: None,
+        };
+        Pool::new(names.iter().map(node).collect())
+    }
+
+    /// How often each node is picked, over many draws.
+    fn draws(pool: &Pool, tried: &[usize], now: Duration) -> Vec<usize> {
+        let mut counts = vec![0; pool.0.len()];
+        for n in 0..1000_u64 {
+            let random = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            if let Some(index) = pool.pick(None, tried, now, random) {
+                counts[index] += 1;
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn the_least_loaded_of_two_is_taken() {
+        let mut pool = pool(&["a", "b", "c"]);
+        assert!(draws(&pool, &[], S).iter().all(|n| *n > 200));
+        for _ in 0..4 {
+            pool.sent(0);
+        }
+        // The busiest of three is never the better of two different ones.
+        assert_eq!(draws(&pool, &[], S)[0], 0);
+        pool.answered(1, 10 * S);
+        pool.answered(2, S);
+        let counts = draws(&pool, &[], S);
+        assert!(counts[2] > counts[0] && counts[1] < 400, "{counts:?}");
+        assert_eq!(draws(&pool, &[0, 2], S), [0, 1000, 0]);
+        assert_eq!(pool.pick(None, &[0, 1, 2], S, 7), None);
+        assert_eq!(Pool::default().pick(None, &[], S, 7), None);
+    }
+
+    #[test]
+    fn a_node_is_asked_only_for_its_models() {
+        let mut pool = pool(&["a", "b"]);
+        pool.0[0].node.models = vec!["m".into()];
+        for random in 0..64 {
+            assert_eq!(pool.pick(Some("other"), &[], S, random), Some(1));
+        }
+        pool.0.pop();
+        assert!(!pool.is_up(Some("other"), S) && pool.is_up(Some("m"), S) && pool.is_up(None, S));
+        assert_eq!(pool.opens_in(Some("other"), S), None);
+    }
+
+    #[test]
+    fn a_node_that_fails_rests_and_is_then_tried_with_one_request() {
+        let mut pool = pool(&["a"]);
+        pool.failed(0, S);
+        pool.failed(0, S);
+        assert!(pool.is_up(None, S));
+        pool.failed(0, S);
+        assert!(!pool.is_up(None, S));
+        assert_eq!(pool.opens_in(None, S), Some(S));
+        assert!(pool.is_up(None, 2 * S));
+        pool.sent(0);
+        assert!(!pool.is_up(None, 2 * S), "one request at a time finds out");
+        pool.over(0);
+        pool.failed(0, 2 * S);
+        assert_eq!(pool.opens_in(None, 2 * S), Some(2 * S));
+        for _ in 0..100 {
+            pool.failed(0, 2 * S);
+        }
+        assert_eq!(pool.opens_in(None, 2 * S), Some(LONGEST_REST));
+        pool.answered(0, S);
+        pool.sent(0);
+        assert!(pool.is_up(None, 2 * S + LONGEST_REST));
+    }
+
+    #[test]
+    fn a_busy_node_is_left_alone_for_as_long_as_it_said() {
+        let mut pool = pool(&["a"]);
+        pool.busy(0, 5 * S);
+        assert!(!pool.is_up(None, 4 * S) && pool.is_up(None, 5 * S));
+        pool.over(0);
+        assert_eq!(pool.under_way(0), 0);
+    }
+}
