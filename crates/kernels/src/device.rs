@@ -245,6 +245,7 @@ pub fn flush(device: &Device) -> Result<(), String> {
 ///
 /// # Errors
 /// What the device says.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn sync(device: &Device) -> Result<(), String> {
     gpu::sync(device).await
 }
@@ -343,6 +344,7 @@ mod gpu {
         false
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn sync(_: &Device) -> Result<(), String> {
         Ok(())
     }

@@ -341,7 +341,10 @@ mod tests {
                 let step = range / steps * if format == Format::Q4_0 { 1.0 } else { 0.5 };
                 for (value, back) in values.iter().zip(back) {
                     let off = (value - back).abs();
-                    assert!(off <= step * 1.02 + 1e-3 * range.max(0.25), "{format} {block}: {value} {back}");
+                    assert!(
+                        off <= step * 1.02 + 1e-3 * range.max(0.25),
+                        "{format} {block}: {value} {back}"
+                    );
                 }
             }
         }

@@ -374,10 +374,17 @@ proptest! {
 fn a_packed_file_is_the_same_model_in_small_parts() {
     let source = MemoryStorage::new("tiny.gguf", llama().to_bytes());
     let whole = open(llama().to_bytes()).unwrap();
-    let largest = llama().tensors.iter().map(|tensor| tensor.bytes.len()).max();
+    let largest = llama()
+        .tensors
+        .iter()
+        .map(|tensor| tensor.bytes.len())
+        .max();
     let pack_into = |part_bytes, embedding| {
         let mut parts = Vec::new();
-        let packing = Packing { part_bytes, embedding };
+        let packing = Packing {
+            part_bytes,
+            embedding,
+        };
         let packed = block_on(pack(&source, packing, |index, _, part| {
             assert_eq!(index, parts.len());
             parts.push(part.to_bytes());

@@ -101,7 +101,11 @@ mod tests {
                 json!({"inputs": "x", "parameters": {"max_new_tokens": 9}}),
                 Some(9),
             ),
-            ("/generate", json!({"prompt": "x", "max_length": 5}), Some(5)),
+            (
+                "/generate",
+                json!({"prompt": "x", "max_length": 5}),
+                Some(5),
+            ),
             (
                 "/litellm",
                 json!({"model": "m", "params": {"max_tokens": 4}}),

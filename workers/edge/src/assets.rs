@@ -50,8 +50,12 @@ async fn get(assets: &Fetcher, url: &str) -> io::Result<worker::Response> {
     }
 }
 
-/// A file that is read front to back as it streams in, so that it is never held whole. A step back
-/// opens it again: assets know no ranges.
+/// Bytes that are kept for a small step back: the reader of a header reads ahead, and the first tensor
+/// begins in what it read.
+const KEPT: usize = 1 << 20;
+
+/// A file that is read front to back as it streams in, so that it is never held whole. A large step
+/// back opens it again: assets know no ranges.
 pub struct Asset {
     assets: Fetcher,
     url: String,
@@ -62,10 +66,10 @@ pub struct Asset {
 /// How far a file was read.
 struct Cursor {
     stream: ByteStream,
-    /// Offset of the first byte in `rest`.
-    position: u64,
-    /// Came with the last chunk and was not asked for yet.
-    rest: Vec<u8>,
+    /// Offset of the first byte in `held`.
+    start: u64,
+    /// The last of what came.
+    held: Vec<u8>,
 }
 
 impl Asset {
@@ -79,47 +83,63 @@ impl Asset {
         }
     }
 
+    async fn open(&self) -> io::Result<Cursor> {
+        let mut response = get(&self.assets, &self.url).await?;
+        let stream = response.stream().map_err(io::Error::other)?;
+        Ok(Cursor {
+            stream,
+            start: 0,
+            held: Vec::new(),
+        })
+    }
+
     async fn bytes(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut cursor = match self.open.take() {
-            Some(cursor) if cursor.position <= offset => cursor,
-            _ => Cursor {
-                stream: get(&self.assets, &self.url)
-                    .await?
-                    .stream()
-                    .map_err(|error| io::Error::other(error.to_string()))?,
-                position: 0,
-                rest: Vec::new(),
-            },
+            Some(cursor) if cursor.start <= offset => cursor,
+            _ => self.open().await?,
         };
-        while cursor.position < offset {
-            cursor.fill().await?;
-            let skipped = (offset - cursor.position).min(cursor.rest.len() as u64);
-            cursor.rest.drain(..skipped as usize);
-            cursor.position += skipped;
-        }
-        let mut bytes = Vec::with_capacity(len);
-        while bytes.len() < len {
-            cursor.fill().await?;
-            let taken = (len - bytes.len()).min(cursor.rest.len());
-            bytes.extend(cursor.rest.drain(..taken));
-        }
-        cursor.position += len as u64;
+        let bytes = cursor.bytes(offset, len).await?;
         self.open.set(Some(cursor));
         Ok(bytes)
     }
 }
 
 impl Cursor {
-    /// Waits for a chunk where nothing is left of the last.
-    async fn fill(&mut self) -> io::Result<()> {
-        while self.rest.is_empty() {
-            self.rest = match self.stream.next().await {
-                Some(Ok(chunk)) => chunk,
-                Some(Err(error)) => return Err(io::Error::other(error.to_string())),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            };
+    async fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        match self.stream.next().await {
+            Some(chunk) => chunk.map_err(io::Error::other),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
-        Ok(())
+    }
+
+    /// Bytes from an offset at or behind `start`.
+    async fn bytes(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        while self.start + (self.held.len() as u64) < offset {
+            self.start += self.held.len() as u64;
+            self.held = self.chunk().await?;
+        }
+        let skipped = (offset - self.start) as usize;
+        if skipped + len > KEPT {
+            self.held.drain(..skipped);
+            self.start = offset;
+        }
+        let at = (offset - self.start) as usize;
+        if len <= KEPT {
+            while self.held.len() < at + len {
+                let chunk = self.chunk().await?;
+                self.held.extend(chunk);
+            }
+            return Ok(self.held[at..at + len].to_vec());
+        }
+        // A large one is not held twice.
+        let mut bytes = Vec::with_capacity(len);
+        bytes.append(&mut self.held);
+        while bytes.len() < len {
+            bytes.extend(self.chunk().await?);
+        }
+        self.held = bytes.split_off(len);
+        self.start = offset + len as u64;
+        Ok(bytes)
     }
 }
 

@@ -12,7 +12,6 @@ use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use tinderbox_api::{Failure, Keys, REQUEST_ID, refuse};
 use tinderbox_protocol::Error;
-use wasm_bindgen_futures::JsFuture;
 use worker::{
     Context, Delay, Env, Fetcher, Headers, Method, Request, Response, console_error, event,
 };
@@ -157,11 +156,12 @@ impl Edge {
     fn of(env: &Env) -> Result<Rc<Edge>, String> {
         EDGE.with(|cell| match cell.get() {
             Some(edge) => Ok(edge.clone()),
-            None => Ok(cell.get_or_init({
-                let edge = Rc::new(Edge::read(env)?);
-                move || edge
-            })
-            .clone()),
+            None => Ok(cell
+                .get_or_init({
+                    let edge = Rc::new(Edge::read(env)?);
+                    move || edge
+                })
+                .clone()),
         })
     }
 
@@ -176,8 +176,9 @@ impl Edge {
         }
         let mut keys = Keys::default();
         for sum in text(env, "KEYS").unwrap_or_default().split_whitespace() {
-            keys.add_hash(sum)
-                .map_err(|error| format!("KEYS: a SHA-256 sum is 64 hexadecimal digits: {error}"))?;
+            keys.add_hash(sum).map_err(|error| {
+                format!("KEYS: a SHA-256 sum is 64 hexadecimal digits: {error}")
+            })?;
         }
         let context = number(env, "CONTEXT", CONTEXT)?;
         let budget = number(env, "BUDGET", BUDGET)?;
@@ -313,25 +314,13 @@ impl Edge {
             .body(Body::from(question.body.clone()))
             .map_err(|error| internal(error.to_string()))?;
         *request.headers_mut() = question.headers.clone();
-        let asked = std::pin::pin!(isolate.answer(request));
-        let response = match select(asked, gone(question.gone.as_ref())).await {
-            Either::Left((response, _)) => response,
-            Either::Right(_) => return Err(internal("nobody waits for the answer".into())),
-        };
+        let response = isolate.answer(request, question.gone.clone()).await;
+        let response = response.ok_or_else(|| internal("nobody waits for the answer".into()))?;
         let (mut parts, body) = response.into_parts();
         placed(&mut parts.headers, Place::Edge, None, &question.id);
         let response = answer(parts.status.as_u16(), parts.headers, body);
         response.map_err(|error| internal(error.to_string()))
     }
-}
-
-/// Ready when the client has gone.
-fn gone(signal: Option<&web_sys::AbortSignal>) -> JsFuture {
-    JsFuture::from(js_sys::Promise::new(&mut |resolve, _| {
-        if let Some(signal) = signal {
-            signal.set_onabort(Some(&resolve));
-        }
-    }))
 }
 
 /// The caller's identifier where it is sane, else a new one.

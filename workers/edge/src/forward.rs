@@ -1,6 +1,8 @@
 //! A request to a node, and its answer passed on as it comes.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,6 +19,7 @@ use worker::{
 };
 
 use crate::edge::{Edge, Question, placed};
+use crate::gone::UntilGone;
 use crate::place::Place;
 use crate::world::now;
 
@@ -210,7 +213,7 @@ fn pass_on(
     let builder = builder.with_headers(Headers::from(headers));
     match body {
         ResponseBody::Stream(stream) if streams => {
-            let stream = watched(ByteStream::from(stream), question.path(), under_way);
+            let stream = watched(ByteStream::from(stream), question, under_way);
             let broken = builder.from_stream(stream);
             broken.unwrap_or_else(|error| internal(question.path(), error.to_string()))
         }
@@ -221,19 +224,24 @@ fn pass_on(
 /// A node's stream, with an error of the dialect at its end where it breaks off.
 fn watched(
     stream: ByteStream,
-    path: &str,
+    question: &Question,
     under_way: Option<UnderWay>,
 ) -> impl futures::Stream<Item = Result<Vec<u8>, worker::Error>> + 'static {
-    let path = path.to_owned();
-    unfold(Some((stream, path, under_way)), |state| async move {
-        let (mut stream, path, under_way) = state?;
-        match stream.next().await? {
-            Ok(chunk) => Some((Ok(chunk), Some((stream, path, under_way)))),
+    let path = question.path().to_owned();
+    let held = UntilGone::new((stream, under_way), question.gone.clone());
+    unfold(Some((held, path)), |state| async move {
+        let (held, path) = state?;
+        let next = poll_fn(|cx| held.poll(|(stream, _)| stream.poll_next_unpin(cx)));
+        match next.await.flatten()? {
+            Ok(chunk) => Some((Ok(chunk), Some((held, path)))),
             Err(error) => {
                 console_warn!("a node broke off: {error}");
-                if let Some(UnderWay { edge, index }) = &under_way {
-                    edge.pool.borrow_mut().failed(*index, now());
-                }
+                let _ = held.poll(|(_, under_way)| {
+                    if let Some(UnderWay { edge, index }) = under_way {
+                        edge.pool.borrow_mut().failed(*index, now());
+                    }
+                    Poll::Ready(())
+                });
                 Some((Ok(last_words(&path).await), None))
             }
         }

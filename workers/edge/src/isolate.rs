@@ -6,7 +6,6 @@
 //! all sequences, whoever gives it.
 
 use std::cell::RefCell;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -16,6 +15,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
 use futures::future::LocalBoxFuture;
+use futures::stream::unfold;
 use futures::{FutureExt, Stream, StreamExt};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
 use tinderbox_engine::{Limits as EngineLimits, Service, Setup};
@@ -23,9 +23,11 @@ use tinderbox_kernels::{Choice, select};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
 use tinderbox_protocol::ModelCard;
 use tower::ServiceExt;
+use web_sys::AbortSignal;
 use worker::{Delay, Fetcher};
 
 use crate::assets::{Asset, manifest};
+use crate::gone::UntilGone;
 use crate::place::Local;
 use crate::world::{Isolated, now};
 
@@ -161,33 +163,38 @@ impl Isolate {
         self.service.card()
     }
 
-    /// Asks the router. The body of the answer gives turns as it is read.
+    /// Asks the router. The body of the answer gives turns as it is read. `None` where the client
+    /// went first; its sequences are dropped as soon as that is known.
     pub async fn answer(
         self: Rc<Self>,
         request: Request<Body>,
-    ) -> Response<impl Stream<Item = Result<Bytes, axum::Error>>> {
-        let asked = self.router.clone().oneshot(request);
-        let response = match self.wait_for(asked).await {
+        gone: Option<AbortSignal>,
+    ) -> Option<Response<impl Stream<Item = Result<Bytes, axum::Error>>>> {
+        let asked = self.router.clone().oneshot(request).boxed_local();
+        let asked = UntilGone::new(asked, gone.clone());
+        let response = self.wait_for(|cx| asked.poll(|asked| asked.poll_unpin(cx)));
+        let response = match response.await? {
             Ok(response) => response,
             // A router never fails: its error type has no values.
             Err(never) => match never {},
         };
-        response.map(|body| {
-            let chunks = body.into_data_stream();
-            futures::stream::unfold((self, chunks), |(isolate, mut chunks)| async move {
-                let chunk = isolate.wait_for(chunks.next()).await?;
+        drop(asked);
+        Some(response.map(|body| {
+            let chunks = UntilGone::new(body.into_data_stream(), gone);
+            unfold((self, chunks), |(isolate, chunks)| async move {
+                let next = isolate.wait_for(|cx| chunks.poll(|chunks| chunks.poll_next_unpin(cx)));
+                let chunk = next.await.flatten()?;
                 Some((chunk, (isolate, chunks)))
             })
-        })
+        }))
     }
 
-    /// Gives turns until the future is ready.
-    async fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Gives turns until there is an answer.
+    async fn wait_for<T>(&self, mut poll: impl FnMut(&mut TaskContext) -> Poll<T>) -> T {
         // Nobody needs to be woken: whoever waits looks again after each turn.
         let mut context = TaskContext::from_waker(Waker::noop());
-        let mut future = pin!(future);
         loop {
-            if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            if let Poll::Ready(value) = poll(&mut context) {
                 return value;
             }
             let _ = self.engine.borrow_mut().as_mut().poll(&mut context);

@@ -15,6 +15,8 @@ mod edge;
 #[cfg(target_arch = "wasm32")]
 mod forward;
 #[cfg(target_arch = "wasm32")]
+mod gone;
+#[cfg(target_arch = "wasm32")]
 mod isolate;
 #[cfg(target_arch = "wasm32")]
 mod models;

@@ -62,6 +62,7 @@ pub fn supports_f16(device: &Device) -> bool {
 }
 
 /// Waits for all that was queued on the device.
+#[cfg(not(target_arch = "wasm32"))]
 pub async fn sync(device: &Device) -> Result<(), String> {
     match device.as_dispatch() {
         DispatchDevice::Cube(cube) => {

@@ -16,8 +16,19 @@ const EMBEDDING: &str = "token_embd.weight";
 
 /// Tensors of a layer in the order in which they are loaded; others come after them.
 const LAYER: [&str; 13] = [
-    "attn_norm", "attn_qkv", "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm",
-    "attn_k_norm", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down", "post_attention_norm",
+    "attn_norm",
+    "attn_qkv",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_output",
+    "attn_q_norm",
+    "attn_k_norm",
+    "ffn_norm",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "post_attention_norm",
 ];
 
 /// How a file is to be packed.
@@ -45,7 +56,8 @@ pub async fn pack(
     order.sort_by_key(|name| rank(name));
 
     // The first part has the metadata; every header has a few bytes a tensor and its own two keys.
-    let header = |names: &[&String]| 1024 + names.iter().map(|name| name.len() + 128).sum::<usize>();
+    let header =
+        |names: &[&String]| 1024 + names.iter().map(|name| name.len() + 128).sum::<usize>();
     let len = |name: &String| {
         let info = &tensors[name].info;
         let format = target(name, info, packing);
@@ -81,7 +93,9 @@ pub async fn pack(
         if index == 0 {
             let own = |key: &str| key.starts_with("split.") || key == "general.alignment";
             let kept = metadata.iter().filter(|(key, _)| !own(key));
-            part.metadata = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+            part.metadata = kept
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
         }
         part.set("split.no", Value::U16(index as u16));
         part.set("split.count", Value::U16(count as u16));
@@ -125,7 +139,10 @@ fn rank(name: &str) -> (usize, usize, usize, Reverse<bool>, String) {
         let (index, rest) = rest.split_once('.')?;
         Some((index.parse().ok()?, rest))
     });
-    let stem = |rest: &str| rest.rsplit_once('.').map_or(rest.to_owned(), |(stem, _)| stem.into());
+    let stem = |rest: &str| {
+        rest.rsplit_once('.')
+            .map_or(rest.to_owned(), |(stem, _)| stem.into())
+    };
     match layer {
         Some((index, rest)) => {
             let stem: String = stem(rest);
