@@ -7,7 +7,7 @@ import {tmpdir} from "node:os";
 import {join} from "node:path";
 import {after, before, test} from "node:test";
 
-import {TINDERBOX, edge, node, nodes, post, scripted, smollm2, until} from "./edge.mjs";
+import {TINDERBOX, edge, node, nodes, post, scripted, smollm2} from "./edge.mjs";
 
 const CHAT = "/v1/chat/completions";
 const CONTEXT = 512;
@@ -58,7 +58,7 @@ const memory = async () => (await (await fetch(`${it.url}/health`)).json()).mode
 test("24 greedy tokens in the isolate are the native CPU's, and the memory is bounded", {skip}, async (t) => {
     const started = Date.now();
     const first = await chat(it.url, question("What is the capital of France?"));
-    t.diagnostic(`from nothing to the whole answer: ${Date.now() - started} ms`);
+    t.diagnostic(`from nothing to the end of an answer of ${first.tokens.length} tokens: ${Date.now() - started} ms`);
     assert.match(first.text, /Paris/);
     for (const content of ["Tell me a story about a fox.", "List three colours."]) {
         const [here, there] = [await chat(it.url, question(content)), await chat(native.url, question(content))];
@@ -104,16 +104,6 @@ test("a stream comes in pieces, and one that is left does not hold up the next",
     await reader.closed.catch(() => {});
     const {text} = await chat(it.url, question("What is the capital of France?"));
     assert.match(text, /Paris/);
-    // Whole answers that nobody waits for any more are dropped, too: more of them than there are places.
-    for (let n = 0; n < 24; n++) {
-        const controller = new AbortController();
-        const asked = post(it.url + CHAT, question("Tell me a long story.", {max_tokens: 200}), {
-            signal: controller.signal, headers: {"x-tinderbox-place": "edge"}
-        });
-        setTimeout(() => controller.abort(), 50);
-        await assert.rejects(asked);
-    }
-    await until(async () => (await post(it.url + CHAT, question("Hello", {max_tokens: 1}))).status === 200, "a free place");
 });
 
 test("all dialects answer in the isolate, and its models are listed", {skip}, async () => {

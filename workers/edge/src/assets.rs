@@ -51,8 +51,8 @@ async fn get(assets: &Fetcher, url: &str) -> io::Result<worker::Response> {
 }
 
 /// Bytes that are kept for a small step back: the reader of a header reads ahead, and the first tensor
-/// begins in what it read.
-const KEPT: usize = 1 << 20;
+/// begins in what it read. As much as it reads at once: memory is short.
+const KEPT: usize = 256 << 10;
 
 /// A file that is read front to back as it streams in, so that it is never held whole. A large step
 /// back opens it again: assets know no ranges.
@@ -125,6 +125,8 @@ impl Cursor {
         }
         let at = (offset - self.start) as usize;
         if len <= KEPT {
+            self.held
+                .reserve_exact((at + len).saturating_sub(self.held.len()));
             while self.held.len() < at + len {
                 let chunk = self.chunk().await?;
                 self.held.extend(chunk);

@@ -14,11 +14,11 @@ use web_sys::AbortSignal;
 pub struct UntilGone<T> {
     value: Rc<RefCell<Option<T>>>,
     signal: Option<AbortSignal>,
-    _drop: Closure<dyn FnMut()>,
+    drop: Closure<dyn FnMut()>,
 }
 
 impl<T: 'static> UntilGone<T> {
-    /// Holds a value; one at a time for each signal.
+    /// Holds a value.
     pub fn new(value: T, signal: Option<AbortSignal>) -> UntilGone<T> {
         let value = Rc::new(RefCell::new(Some(value)));
         let drop = Closure::new({
@@ -27,12 +27,14 @@ impl<T: 'static> UntilGone<T> {
             move || drop(value.take())
         });
         if let Some(signal) = &signal {
-            signal.set_onabort(Some(drop.as_ref().unchecked_ref()));
+            let listener = drop.as_ref().unchecked_ref();
+            // It fails for no listener that is a function.
+            let _ = signal.add_event_listener_with_callback("abort", listener);
         }
         UntilGone {
             value,
             signal,
-            _drop: drop,
+            drop,
         }
     }
 
@@ -48,7 +50,8 @@ impl<T: 'static> UntilGone<T> {
 impl<T> Drop for UntilGone<T> {
     fn drop(&mut self) {
         if let Some(signal) = &self.signal {
-            signal.set_onabort(None);
+            let listener = self.drop.as_ref().unchecked_ref();
+            let _ = signal.remove_event_listener_with_callback("abort", listener);
         }
     }
 }
