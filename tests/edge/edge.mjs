@@ -81,7 +81,10 @@ function bundle() {
 
 let built;
 
-/** The Worker in workerd with these variables, and assets from a folder. */
+/**
+ * The Worker in workerd with these variables, and assets from a folder, or none for `false`: on this machine what is in
+ * front of a Worker with assets does not tell it of clients that go.
+ */
 export async function edge({vars = {}, assets} = {}) {
     built ??= bundle();
     const config = readConfig({config: join(root, "wrangler.toml")}, {hideWarnings: true});
@@ -91,7 +94,9 @@ export async function edge({vars = {}, assets} = {}) {
         compatibilityDate: config.compatibility_date,
         compatibilityFlags: config.compatibility_flags,
         bindings: {...config.vars, MODEL: "", ...vars},
-        assets: {directory: assets ?? built.assets, binding: config.assets.binding, routerConfig: {has_user_worker: true}},
+        ...(assets === false ? {} : {
+            assets: {directory: assets ?? built.assets, binding: config.assets.binding, routerConfig: {has_user_worker: true}}
+        }),
         host: "127.0.0.1",
         port: 0,
         // Where the caller is would be asked of the internet.

@@ -18,6 +18,7 @@ use worker::{
 
 use crate::ask::Ask;
 use crate::forward::forward;
+use crate::gone::Client;
 use crate::isolate::Isolate;
 use crate::models;
 use crate::nodes::{Node, Pool};
@@ -66,8 +67,8 @@ pub struct Question {
     pub id: String,
     /// What it asks for.
     pub ask: Ask,
-    /// Fires when the client has gone.
-    pub gone: Option<web_sys::AbortSignal>,
+    /// Who asked.
+    pub client: Client,
 }
 
 impl Question {
@@ -83,11 +84,11 @@ thread_local! {
 
 /// Answers a request.
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     console_error_panic_hook::set_once();
     let path = request.path();
     match Edge::of(&env) {
-        Ok(edge) => match edge.answer(request).await {
+        Ok(edge) => match edge.answer(request, &context).await {
             Ok(response) => Ok(response),
             Err(failure) => reply(refuse(&path, failure)),
         },
@@ -217,7 +218,11 @@ impl Edge {
         names.join(", ")
     }
 
-    async fn answer(self: Rc<Self>, mut request: Request) -> Result<Response, Failure> {
+    async fn answer(
+        self: Rc<Self>,
+        mut request: Request,
+        context: &Context,
+    ) -> Result<Response, Failure> {
         let path = request.path();
         let headers = HeaderMap::from(request.headers());
         if !self.keys.admit(&path, &headers) {
@@ -248,7 +253,7 @@ impl Edge {
             headers,
             ask: Ask::read(&path, &body),
             body,
-            gone: Some(request.inner().signal()),
+            client: Client::new(request.inner().signal(), context),
         };
         let model = question.ask.model.as_deref();
         let node_up = self.pool.borrow().is_up(model, now());
@@ -314,7 +319,7 @@ impl Edge {
             .body(Body::from(question.body.clone()))
             .map_err(|error| internal(error.to_string()))?;
         *request.headers_mut() = question.headers.clone();
-        let response = isolate.answer(request, question.gone.clone()).await;
+        let response = isolate.answer(request, question.client.clone()).await;
         let response = response.ok_or_else(|| internal("nobody waits for the answer".into()))?;
         let (mut parts, body) = response.into_parts();
         placed(&mut parts.headers, Place::Edge, None, &question.id);

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -50,23 +49,24 @@ extern "C" {
     fn any_signal(signals: Vec<web_sys::AbortSignal>) -> web_sys::AbortSignal;
 }
 
-/// Counts as under way until it is dropped.
-struct UnderWay {
-    edge: Rc<Edge>,
+/// Counts as waiting until it is dropped.
+struct Waiting<'a> {
+    edge: &'a Edge,
     index: usize,
+    start: Duration,
 }
 
-impl UnderWay {
-    fn new(edge: &Rc<Edge>, index: usize) -> UnderWay {
-        edge.pool.borrow_mut().sent(index);
-        let edge = edge.clone();
-        UnderWay { edge, index }
+impl Waiting<'_> {
+    fn new(edge: &Edge, index: usize) -> Waiting<'_> {
+        let start = now();
+        edge.pool.borrow_mut().sent(index, start);
+        Waiting { edge, index, start }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.edge.pool.borrow_mut().over(self.index);
+        self.edge.pool.borrow_mut().over(self.index, self.start);
     }
 }
 
@@ -85,9 +85,10 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
             break;
         };
         tried.push(index);
-        let under_way = UnderWay::new(edge, index);
-        let start = now();
+        let waiting = Waiting::new(edge, index);
+        let start = waiting.start;
         let answer = send(edge, index, question).await;
+        drop(waiting);
         let name = edge.pool.borrow().node(index).name.clone();
         let mut pool = edge.pool.borrow_mut();
         match answer {
@@ -110,14 +111,17 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
                 }
                 _ => {
                     pool.answered(index, now().saturating_sub(start));
-                    drop(pool);
-                    return Ok(pass_on(response, &name, question, Some(under_way)));
+                    let broken = {
+                        let edge = edge.clone();
+                        move || edge.pool.borrow_mut().failed(index, now())
+                    };
+                    return Ok(pass_on(response, &name, question, broken));
                 }
             },
         }
     }
     if let Some((response, name)) = refused {
-        return Ok(pass_on(response, &name, question, None));
+        return Ok(pass_on(response, &name, question, || ()));
     }
     let opens_in = edge.pool.borrow().opens_in(model, now());
     Err(Failure::Ask(match (opens_in, model) {
@@ -162,7 +166,7 @@ async fn send(edge: &Edge, index: usize, question: &Question) -> Result<Response
     if !matches!(question.method, Method::Get | Method::Head) {
         init.with_body(Some(Uint8Array::from(&question.body[..]).into()));
     }
-    fetch(&url, &init, edge.patience, question.gone.as_ref()).await
+    fetch(&url, &init, edge.patience, Some(&question.client.signal)).await
 }
 
 /// Fetches, for at most `patience` until the headers are there.
@@ -196,12 +200,12 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(value.parse().ok()?))
 }
 
-/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told.
+/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told, and `broken`.
 fn pass_on(
     response: Response,
     node: &str,
     question: &Question,
-    under_way: Option<UnderWay>,
+    broken: impl FnOnce() + 'static,
 ) -> Response {
     let mut headers = HeaderMap::from(response.headers());
     for name in HOP.iter().filter(|name| **name != header::CONTENT_LENGTH) {
@@ -213,9 +217,9 @@ fn pass_on(
     let builder = builder.with_headers(Headers::from(headers));
     match body {
         ResponseBody::Stream(stream) if streams => {
-            let stream = watched(ByteStream::from(stream), question, under_way);
-            let broken = builder.from_stream(stream);
-            broken.unwrap_or_else(|error| internal(question.path(), error.to_string()))
+            let stream = watched(ByteStream::from(stream), question, broken);
+            let passed = builder.from_stream(stream);
+            passed.unwrap_or_else(|error| internal(question.path(), error.to_string()))
         }
         body => builder.body(body),
     }
@@ -225,23 +229,18 @@ fn pass_on(
 fn watched(
     stream: ByteStream,
     question: &Question,
-    under_way: Option<UnderWay>,
+    broken: impl FnOnce() + 'static,
 ) -> impl futures::Stream<Item = Result<Vec<u8>, worker::Error>> + 'static {
     let path = question.path().to_owned();
-    let held = UntilGone::new((stream, under_way), question.gone.clone());
-    unfold(Some((held, path)), |state| async move {
-        let (held, path) = state?;
-        let next = poll_fn(|cx| held.poll(|(stream, _)| stream.poll_next_unpin(cx)));
+    let stream = UntilGone::new(stream, question.client.clone());
+    unfold(Some((stream, path, broken)), |state| async move {
+        let (held, path, broken) = state?;
+        let next = poll_fn(|cx| held.poll(|stream| stream.poll_next_unpin(cx)));
         match next.await.flatten()? {
-            Ok(chunk) => Some((Ok(chunk), Some((held, path)))),
+            Ok(chunk) => Some((Ok(chunk), Some((held, path, broken)))),
             Err(error) => {
                 console_warn!("a node broke off: {error}");
-                let _ = held.poll(|(_, under_way)| {
-                    if let Some(UnderWay { edge, index }) = under_way {
-                        edge.pool.borrow_mut().failed(*index, now());
-                    }
-                    Poll::Ready(())
-                });
+                broken();
                 Some((Ok(last_words(&path).await), None))
             }
         }

@@ -23,11 +23,10 @@ use tinderbox_kernels::{Choice, select};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
 use tinderbox_protocol::ModelCard;
 use tower::ServiceExt;
-use web_sys::AbortSignal;
 use worker::{Delay, Fetcher};
 
 use crate::assets::{Asset, manifest};
-use crate::gone::UntilGone;
+use crate::gone::{Client, UntilGone};
 use crate::place::Local;
 use crate::world::{Isolated, now};
 
@@ -168,10 +167,10 @@ impl Isolate {
     pub async fn answer(
         self: Rc<Self>,
         request: Request<Body>,
-        gone: Option<AbortSignal>,
+        client: Client,
     ) -> Option<Response<impl Stream<Item = Result<Bytes, axum::Error>>>> {
         let asked = self.router.clone().oneshot(request).boxed_local();
-        let asked = UntilGone::new(asked, gone.clone());
+        let asked = UntilGone::new(asked, client.clone());
         let response = self.wait_for(|cx| asked.poll(|asked| asked.poll_unpin(cx)));
         let response = match response.await? {
             Ok(response) => response,
@@ -180,7 +179,7 @@ impl Isolate {
         };
         drop(asked);
         Some(response.map(|body| {
-            let chunks = UntilGone::new(body.into_data_stream(), gone);
+            let chunks = UntilGone::new(body.into_data_stream(), client);
             unfold((self, chunks), |(isolate, chunks)| async move {
                 let next = isolate.wait_for(|cx| chunks.poll(|chunks| chunks.poll_next_unpin(cx)));
                 let chunk = next.await.flatten()?;

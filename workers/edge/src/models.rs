@@ -22,7 +22,7 @@ pub fn health(edge: &Edge) -> worker::Result<Response> {
         json!({
             "name": node.name,
             "takes_requests": pool.takes(index, now()),
-            "under_way": pool.under_way(index),
+            "waiting": pool.waiting(index, now()),
         })
     });
     let nodes: Vec<Value> = nodes.collect();

@@ -1,8 +1,8 @@
 //! The nodes behind the edge, and which of them is asked next.
 //!
 //! Of two drawn by chance the one with less to do is taken (Mitzenmacher, "The Power of Two Choices
-//! in Randomized Load Balancing", 2001): requests under way times the time to a first byte, over
-//! the weight. A node that fails again and again is left alone for a while (a circuit breaker), then
+//! in Randomized Load Balancing", 2001): requests that wait times the time to a first byte, over the
+//! weight. A node that fails again and again is left alone for a while (a circuit breaker), then
 //! tried with one request. Time is given by the caller, so that tests make it up.
 
 use std::time::Duration;
@@ -38,6 +38,8 @@ const PATIENCE: u32 = 3;
 const REST: Duration = Duration::from_secs(1);
 /// How long at most.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// After that a request no longer counts as waiting: the runtime may drop one without a word.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 /// Taken for the time to a first byte before any was measured.
 const GUESS: Duration = Duration::from_millis(100);
 
@@ -48,7 +50,8 @@ pub struct Pool(Vec<State>);
 #[derive(Debug)]
 struct State {
     node: Node,
-    under_way: usize,
+    /// When each request began that waits for its first byte.
+    waiting: Vec<Duration>,
     first_byte: Option<Duration>,
     failures: u32,
     rests_until: Duration,
@@ -60,14 +63,18 @@ impl State {
         any || model.is_none_or(|model| self.node.models.iter().any(|own| own == model))
     }
 
-    /// Whether it may be asked. After a rest one request finds out how it is.
     fn takes(&self, now: Duration) -> bool {
-        now >= self.rests_until && (self.failures < PATIENCE || self.under_way == 0)
+        now >= self.rests_until
     }
 
-    fn load(&self) -> f64 {
+    fn waiting(&self, now: Duration) -> usize {
+        let recent = |start: &&Duration| now.saturating_sub(**start) < FORGOTTEN;
+        self.waiting.iter().filter(recent).count()
+    }
+
+    fn load(&self, now: Duration) -> f64 {
         let wait = self.first_byte.unwrap_or(GUESS).as_secs_f64();
-        (self.under_way + 1) as f64 * wait / self.node.weight.max(f64::MIN_POSITIVE)
+        (self.waiting(now) + 1) as f64 * wait / self.node.weight.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -76,7 +83,7 @@ impl Pool {
     pub fn new(nodes: Vec<Node>) -> Pool {
         let states = nodes.into_iter().map(|node| State {
             node,
-            under_way: 0,
+            waiting: Vec::new(),
             first_byte: None,
             failures: 0,
             rests_until: Duration::ZERO,
@@ -105,9 +112,9 @@ impl Pool {
         self.0[index].takes(now)
     }
 
-    /// Requests of a node that are under way.
-    pub fn under_way(&self, index: usize) -> usize {
-        self.0[index].under_way
+    /// Requests that wait for a node's first byte.
+    pub fn waiting(&self, index: usize, now: Duration) -> usize {
+        self.0[index].waiting(now)
     }
 
     /// A node for a request, none of those `tried` before; `random` draws it.
@@ -128,27 +135,37 @@ impl Pool {
         // The second is another one, where there is another.
         let step = 1 + (random >> 32).checked_rem(count - 1).unwrap_or(0);
         let second = open[((random % count + step) % count) as usize];
-        match self.0[second].load() < self.0[first].load() {
+        match self.0[second].load(now) < self.0[first].load(now) {
             true => Some(second),
             false => Some(first),
         }
     }
 
-    /// A request is on its way to a node.
-    pub fn sent(&mut self, index: usize) {
-        self.0[index].under_way += 1;
+    /// A request is on its way to a node. After a rest one a second finds out how the node is.
+    pub fn sent(&mut self, index: usize, now: Duration) {
+        let state = &mut self.0[index];
+        state
+            .waiting
+            .retain(|start| now.saturating_sub(*start) < FORGOTTEN);
+        state.waiting.push(now);
+        if state.failures >= PATIENCE {
+            state.rests_until = now + REST;
+        }
     }
 
-    /// A request of a node is over, however it went.
-    pub fn over(&mut self, index: usize) {
-        let under_way = &mut self.0[index].under_way;
-        *under_way = under_way.saturating_sub(1);
+    /// The request that began at `start` waits no longer, however it went.
+    pub fn over(&mut self, index: usize, start: Duration) {
+        let waiting = &mut self.0[index].waiting;
+        if let Some(place) = waiting.iter().position(|other| *other == start) {
+            waiting.swap_remove(place);
+        }
     }
 
     /// A node answered, its first byte after `waited`.
     pub fn answered(&mut self, index: usize, waited: Duration) {
         let state = &mut self.0[index];
         state.failures = 0;
+        state.rests_until = Duration::ZERO;
         state.first_byte = Some(match state.first_byte {
             None => waited,
             Some(before) => (before * 7 + waited) / 8,
@@ -213,7 +230,7 @@ mod tests {
         let mut pool = pool(&["a", "b", "c"]);
         assert!(draws(&pool, &[], S).iter().all(|n| *n > 200));
         for _ in 0..4 {
-            pool.sent(0);
+            pool.sent(0, S);
         }
         // The busiest of three is never the better of two different ones.
         assert_eq!(draws(&pool, &[], S)[0], 0);
@@ -248,9 +265,9 @@ mod tests {
         assert!(!pool.is_up(None, S));
         assert_eq!(pool.opens_in(None, S), Some(S));
         assert!(pool.is_up(None, 2 * S));
-        pool.sent(0);
-        assert!(!pool.is_up(None, 2 * S), "one request at a time finds out");
-        pool.over(0);
+        pool.sent(0, 2 * S);
+        assert!(!pool.is_up(None, 2 * S), "one request finds out");
+        pool.over(0, 2 * S);
         pool.failed(0, 2 * S);
         assert_eq!(pool.opens_in(None, 2 * S), Some(2 * S));
         for _ in 0..100 {
@@ -258,8 +275,10 @@ mod tests {
         }
         assert_eq!(pool.opens_in(None, 2 * S), Some(LONGEST_REST));
         pool.answered(0, S);
-        pool.sent(0);
-        assert!(pool.is_up(None, 2 * S + LONGEST_REST));
+        pool.sent(0, S);
+        assert!(pool.is_up(None, S));
+        assert_eq!(pool.waiting(0, 2 * S), 1);
+        assert_eq!(pool.waiting(0, S + FORGOTTEN), 0);
     }
 
     #[test]
@@ -267,7 +286,7 @@ mod tests {
         let mut pool = pool(&["a"]);
         pool.busy(0, 5 * S);
         assert!(!pool.is_up(None, 4 * S) && pool.is_up(None, 5 * S));
-        pool.over(0);
-        assert_eq!(pool.under_way(0), 0);
+        pool.over(0, S);
+        assert_eq!(pool.waiting(0, S), 0);
     }
 }
