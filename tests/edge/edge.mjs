@@ -1,20 +1,14 @@
 // The edge Worker in workerd, and nodes for it: real ones and scripted ones.
 
-import {execFileSync, spawn} from "node:child_process";
+import {spawn} from "node:child_process";
 import {once} from "node:events";
-import {existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync} from "node:fs";
+import {existsSync} from "node:fs";
 import {createServer} from "node:http";
-import {createRequire} from "node:module";
 import {createServer as createSocket} from "node:net";
-import {tmpdir} from "node:os";
-import {extname, join} from "node:path";
+import {join} from "node:path";
 import {fileURLToPath} from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const require = createRequire(join(root, "workers/edge/package.json"));
-const {unstable_readConfig: readConfig} = require("wrangler");
-// Of the version that wrangler runs.
-const {Miniflare} = createRequire(require.resolve("wrangler/package.json"))("miniflare");
 
 /** The binary under test. */
 export const TINDERBOX = process.env.TINDERBOX ?? join(root, "target/release/tinderbox");
@@ -58,53 +52,7 @@ async function start(program, args, {ready, ...options}) {
     };
 }
 
-/** The Worker as it would be uploaded: what `wrangler deploy` makes of workers/edge and wrangler.toml. */
-function bundle() {
-    const folder = mkdtempSync(join(tmpdir(), "tinderbox-edge-"));
-    process.on("exit", () => rmSync(folder, {recursive: true, force: true}));
-    const assets = join(folder, "assets");
-    mkdirSync(assets);
-    writeFileSync(join(assets, "page.html"), "<h1>a page</h1>");
-    const wrangler = require.resolve("wrangler/bin/wrangler.js");
-    const args = ["deploy", "--dry-run", "--outdir", join(folder, "out"), "--assets", assets, "--config", join(root, "wrangler.toml")];
-    execFileSync(process.execPath, [wrangler, ...args], {
-        stdio: ["ignore", "ignore", "inherit"], env: {...process.env, WRANGLER_SEND_METRICS: "false"}
-    });
-    const modules = readdirSync(join(folder, "out")).flatMap((name) => {
-        const type = {".js": "ESModule", ".wasm": "CompiledWasm"}[extname(name)];
-        return type ? [{type, path: join(folder, "out", name)}] : [];
-    });
-    // The first is the entry.
-    modules.sort((a, b) => b.type.localeCompare(a.type));
-    return {modulesRoot: join(folder, "out"), modules, assets};
-}
-
-let built;
-
-/**
- * The Worker in workerd with these variables, and assets from a folder, or none for `false`: on this machine what is in
- * front of a Worker with assets does not tell it of clients that go.
- */
-export async function edge({vars = {}, assets} = {}) {
-    built ??= bundle();
-    const config = readConfig({config: join(root, "wrangler.toml")}, {hideWarnings: true});
-    const worker = new Miniflare({
-        modulesRoot: built.modulesRoot,
-        modules: built.modules,
-        compatibilityDate: config.compatibility_date,
-        compatibilityFlags: config.compatibility_flags,
-        bindings: {...config.vars, MODEL: "", ...vars},
-        ...(assets === false ? {} : {
-            assets: {directory: assets ?? built.assets, binding: config.assets.binding, routerConfig: {has_user_worker: true}}
-        }),
-        host: "127.0.0.1",
-        port: 0,
-        // Where the caller is would be asked of the internet.
-        cf: false
-    });
-    const url = await worker.ready;
-    return {url: url.origin, stop: () => worker.dispose()};
-}
+export {worker as edge} from "../../workers/edge/local.mjs";
 
 /** A real node that serves a model file. */
 export async function node(model, args = [], env = {}) {

@@ -237,7 +237,8 @@ mod tests {
         pool.answered(1, 10 * S);
         pool.answered(2, S);
         let counts = draws(&pool, &[], S);
-        assert!(counts[2] > counts[0] && counts[1] < 400, "{counts:?}");
+        // The slowest is never the better of two.
+        assert!(counts[1] == 0 && counts[0] > counts[2], "{counts:?}");
         assert_eq!(draws(&pool, &[0, 2], S), [0, 1000, 0]);
         assert_eq!(pool.pick(None, &[0, 1, 2], S, 7), None);
         assert_eq!(Pool::default().pick(None, &[], S, 7), None);
