@@ -68,8 +68,6 @@ stage pull pull || true
 file=$(tail -n 1 "$logs/pull.log")
 if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 
-# The edge's module is compiled beside the tests that wait for one thing or another; its stage reports it.
-if [[ -x .cache/tools/bin/wasm-bindgen ]]; then scripts/build-edge.sh >/dev/null 2>&1 & fi
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
     stage wasm scripts/test-wasm.sh || true
