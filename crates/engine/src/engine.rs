@@ -111,6 +111,12 @@ impl<R: Runner> Engine<R> {
                 });
             }
             self.scheduler.drop_cancelled();
+            if self.shared.take_cut() {
+                let running = self.scheduler.running.iter_mut().enumerate();
+                let cut = running.map(|(index, sequence)| (index, sequence.cut().err()));
+                let cut = cut.collect();
+                self.end(cut);
+            }
             if let Some(plan) = self.scheduler.plan() {
                 self.step(plan).await?;
             }

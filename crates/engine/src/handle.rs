@@ -91,6 +91,12 @@ impl Handle {
         self.shared.abort();
     }
 
+    /// Ends before the next step what runs: answers with the tokens they have, as if those were
+    /// asked for; what has none yet with an error. Nothing else is refused.
+    pub fn cut_short(&self) {
+        self.shared.cut_short();
+    }
+
     /// Whether new submissions are refused.
     pub fn is_stopped(&self) -> bool {
         self.submissions.is_closed()

@@ -286,6 +286,21 @@ impl Sequence {
         }
     }
 
+    /// Ends with the tokens there are, as if no more were asked for.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is none.
+    pub fn cut(&mut self) -> Result<(), Error> {
+        if self.generated() == 0 {
+            return Err(Error::Unavailable {
+                reason: "the time for computing ended before the first token".into(),
+                retry_after: Duration::from_secs(1),
+            });
+        }
+        self.finish(FinishReason::Length);
+        Ok(())
+    }
+
     fn finish(&mut self, reason: FinishReason) -> bool {
         let text = self.text.finish();
         let completion_tokens = self.generated();

@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     seeds: Mutex<ChaCha8Rng>,
     clock: Clock,
     aborted: AtomicBool,
+    cut: AtomicBool,
     failure: OnceLock<String>,
 }
 
@@ -74,6 +75,7 @@ impl Shared {
             seeds: Mutex::new(ChaCha8Rng::seed_from_u64(entropy)),
             clock,
             aborted: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
     }
@@ -129,6 +131,15 @@ impl Shared {
 
     pub fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    pub fn cut_short(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked since the last time.
+    pub fn take_cut(&self) -> bool {
+        self.cut.swap(false, Ordering::AcqRel)
     }
 
     /// Notes why the engine ended; the first reason stays.

@@ -8,7 +8,7 @@ use futures::task::LocalSpawnExt;
 use futures::{FutureExt, StreamExt, future};
 use proptest::prelude::*;
 use tinderbox_engine::{Handle, Limits, RunnerError, Submission};
-use tinderbox_protocol::{Error, Event, EventStream};
+use tinderbox_protocol::{Error, Event, EventStream, FinishReason};
 
 use crate::common::*;
 
@@ -51,6 +51,35 @@ fn a_dropped_stream_frees_its_blocks_within_one_step() {
         assert_eq!(handle.stats().free_blocks, 64);
         assert_eq!((handle.stats().running, handle.stats().waiting), (0, 0));
         assert!(log.lock().unwrap().len() <= steps + 1);
+    });
+    assert_eq!(end, Ok(()));
+}
+
+#[test]
+fn what_runs_is_cut_short_and_what_comes_after_is_not() {
+    serve_simply(async |handle| {
+        let mut begun = handle.submit(submission(&[1; 30], 80)).unwrap();
+        read(&mut begun, 3).await;
+        handle.cut_short();
+        let answer = collect(begun).await;
+        let finish = answer.finish();
+        assert_eq!(finish.reason, FinishReason::Length);
+        assert!((3..80).contains(&finish.completion_tokens));
+        let whole = collect(handle.submit(submission(&[1; 30], 80)).unwrap()).await;
+        assert_eq!(whole.finish().completion_tokens, 80);
+    });
+    // One row a step: the prompt is still being read.
+    let model = HashModel::new(64, 4, 1);
+    let (_, end) = serve(model, Limits::default(), async |handle: &Handle| {
+        let mut reading = handle.submit(submission(&[1; 30], 80)).unwrap();
+        for _ in 0..5 {
+            one_step().await;
+        }
+        handle.cut_short();
+        let event = reading.next().await.unwrap();
+        assert!(matches!(event, Err(Error::Unavailable { .. })), "{event:?}");
+        assert!(reading.next().await.is_none());
+        assert_eq!(answer(handle, submission(&[1], 2)).await.ids().len(), 2);
     });
     assert_eq!(end, Ok(()));
 }
