@@ -6,6 +6,7 @@ import {existsSync} from "node:fs";
 import {createServer} from "node:http";
 import {createServer as createSocket} from "node:net";
 import {join} from "node:path";
+import {after} from "node:test";
 import {fileURLToPath} from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -64,10 +65,13 @@ export async function node(model, args = [], env = {}) {
     return {url: `http://127.0.0.1:${port}`, ...process_};
 }
 
-/** A node that answers as a test says. */
-export async function scripted(answer) {
+/** A node that answers as a test says; how it is, it says only where the test answers that. */
+export async function scripted(answer, health = good) {
     const requests = [];
     const server = createServer(async (request, response) => {
+        if (request.url === "/health") {
+            return health(request, response);
+        }
         let body = "";
         for await (const chunk of request) {
             body += chunk;
@@ -86,6 +90,22 @@ export async function scripted(answer) {
         }
     };
 }
+
+/** An answer of a scripted node. */
+export const json = (response, status, value, headers = {}) => {
+    response.writeHead(status, {"content-type": "application/json", ...headers});
+    response.end(JSON.stringify(value));
+};
+export const good = (request, response) => json(response, 200, {from: "good"});
+
+const started = [];
+/** Started things are stopped at the end of the file, whatever happened. */
+export const keep = async (thing) => {
+    const it = await thing;
+    started.push(it);
+    return it;
+};
+after(() => Promise.all(started.map((it) => it.stop())));
 
 /** The variable that configures nodes. */
 export const nodes = (...list) => JSON.stringify(list.map((node, index) => ({name: `n${index}`, ...node})));

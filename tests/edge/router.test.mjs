@@ -1,28 +1,12 @@
 // The edge as a router: keys, places, faults. Each test says what the client saw.
 
 import assert from "node:assert/strict";
-import {createHash} from "node:crypto";
-import {after, test} from "node:test";
+import {test} from "node:test";
 
-import {edge, nodes, post, scripted, until} from "./edge.mjs";
+import {edge, good, json, keep, nodes, post, scripted, until} from "./edge.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {model: "m", messages: [{role: "user", content: "Hello?"}], max_tokens: 4};
-
-const started = [];
-/** Started things are stopped at the end, whatever happened. */
-const keep = async (thing) => {
-    const it = await thing;
-    started.push(it);
-    return it;
-};
-after(() => Promise.all(started.map((it) => it.stop())));
-
-const json = (response, status, value, headers = {}) => {
-    response.writeHead(status, {"content-type": "application/json", ...headers});
-    response.end(JSON.stringify(value));
-};
-const good = (request, response) => json(response, 200, {from: "good"});
 
 test("a request is passed on whole, and its answer comes back whole", async () => {
     const node = await keep(scripted((request, response) => {
@@ -157,32 +141,6 @@ test("busy nodes' own answer is passed on, with its Retry-After", async () => {
     assert.equal(answer.status, 429);
     assert.equal(answer.headers.get("retry-after"), "7");
     assert.deepEqual(await answer.json(), {error: "full"});
-});
-
-test("keys are asked for where there are any, on all paths but the open ones", async () => {
-    const fine = await keep(scripted(good));
-    const sum = createHash("sha256").update("right").digest("hex");
-    const {url} = await keep(edge({vars: {NODES: nodes({url: fine.url}), KEYS: sum}}));
-    const ask = (authorization) => post(url + CHAT, ASK, {headers: authorization ? {authorization} : {}});
-    for (const wrong of [undefined, "Bearer wrong", "right"]) {
-        const answer = await ask(wrong);
-        assert.equal(answer.status, 401);
-        assert.equal((await answer.json()).error.code, "invalid_api_key");
-    }
-    assert.equal((await ask("Bearer right")).status, 200);
-    assert.equal(fine.requests.length, 1);
-    assert.equal(fine.requests[0].headers.authorization, undefined, "our keys are not the node's business");
-    assert.equal((await fetch(`${url}/health`)).status, 200);
-});
-
-test("a body over the limit is refused before any node hears of it", async () => {
-    const fine = await keep(scripted(good));
-    const {url} = await keep(edge({vars: {NODES: nodes({url: fine.url}), BODY_LIMIT: "1000"}}));
-    const answer = await post(url + CHAT, {...ASK, user: "x".repeat(1000)});
-    assert.equal(answer.status, 413);
-    assert.match((await answer.json()).error.message, /larger than the 1000 bytes/);
-    assert.equal(fine.requests.length, 0);
-    assert.equal((await post(url + CHAT, ASK)).status, 200);
 });
 
 // Of a client that leaves while a node still computes a whole answer the runtime hears nothing, for it notices by writing.

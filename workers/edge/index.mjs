@@ -3,6 +3,8 @@
 import module from "./dist/tinderbox_edge_bg.wasm";
 import * as edge from "./dist/tinderbox_edge.js";
 
+export {Tokens} from "./tokens.mjs";
+
 let state = "new";
 
 // A trap leaves the module's memory in any state. It may come from a timer of the request, where nothing of the

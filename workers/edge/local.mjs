@@ -12,7 +12,7 @@ import {fileURLToPath} from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const toml = join(here, "../../wrangler.toml");
 const require = createRequire(import.meta.url);
-const {unstable_readConfig: readConfig} = require("wrangler");
+const {unstable_getMiniflareWorkerOptions: readOptions} = require("wrangler");
 // Of the version that wrangler runs.
 const {Miniflare} = createRequire(require.resolve("wrangler/package.json"))("miniflare");
 
@@ -36,38 +36,43 @@ function bundle() {
     return {modulesRoot: out, modules, assets};
 }
 
+const configured = readOptions(toml).workerOptions;
 let built;
 
 /**
  * Starts the Worker with these variables over those of wrangler.toml, and assets from a folder: a page of its own where
  * none is given, no assets at all for `false` (what stands in front of a Worker with assets on this machine does not tell
- * it of clients that go).
+ * it of clients that go). `options` are miniflare's, for bindings; `entry` is a module that stands before the Worker's own,
+ * which it imports as "./index.js".
  */
-export async function worker({vars = {}, assets, port = 0} = {}) {
+export async function worker({vars = {}, assets, port = 0, options = {}, entry} = {}) {
     built ??= bundle();
-    const config = readConfig({config: toml}, {hideWarnings: true});
+    const {compatibilityDate, compatibilityFlags, bindings, durableObjects, ratelimits} = configured;
     const directory = assets ?? built.assets;
+    const first = entry && {type: "ESModule", path: join(built.modulesRoot, "entry.mjs"), contents: entry};
     const instance = new Miniflare({
         modulesRoot: built.modulesRoot,
-        modules: built.modules,
-        compatibilityDate: config.compatibility_date,
-        compatibilityFlags: config.compatibility_flags,
-        bindings: {...config.vars, MODEL: "", ...vars},
-        assets: directory ? {directory, binding: config.assets.binding, routerConfig: {has_user_worker: true}} : undefined,
+        modules: first ? [first, ...built.modules] : built.modules,
+        compatibilityDate,
+        compatibilityFlags,
+        bindings: {...bindings, MODEL: "", ...vars},
+        durableObjects,
+        ratelimits,
+        assets: directory ? {directory, binding: "ASSETS", routerConfig: {has_user_worker: true}} : undefined,
         host: "127.0.0.1",
         port,
         // Where the caller is would be asked of the internet.
-        cf: false
+        cf: false,
+        ...options
     });
     const url = await instance.ready;
-    return {url: url.origin, stop: () => instance.dispose()};
+    return {url: url.origin, instance, stop: () => instance.dispose()};
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const {MODEL, NODES = "[]", PORT = "8787"} = process.env;
-    const vars = readConfig({config: toml}, {hideWarnings: true}).vars;
     const {url} = await worker({
-        vars: {...vars, MODEL: MODEL ?? vars.MODEL, NODES}, assets: process.argv[2], port: Number(PORT)
+        vars: {MODEL: MODEL ?? configured.bindings.MODEL, NODES}, assets: process.argv[2], port: Number(PORT)
     });
     console.log(`The edge is ready at ${url} (the demo page, and the API under /v1); Ctrl-C stops it.`);
 }

@@ -38,16 +38,26 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Whether a request for `path` with these headers is let in. Compares with all keys in constant
-    /// time.
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> bool {
-        if self.is_empty() || OPEN.contains(&Dialect::forced(path).1) {
-            return true;
-        }
-        let sum = hash(bearer(headers).unwrap_or_default().as_bytes());
-        let any = |found: Choice, key: &[u8; 32]| found | key.ct_eq(&sum);
+    /// Whether a request for `path` with these headers is let in.
+    pub(crate) fn admit(&self, path: &str, headers: &HeaderMap) -> bool {
+        self.is_empty() || is_open(path) || self.holds(&key_sum(headers))
+    }
+
+    /// Whether this is the SHA-256 sum of one of them. Compares with all in constant time.
+    pub fn holds(&self, sum: &[u8; 32]) -> bool {
+        let any = |found: Choice, key: &[u8; 32]| found | key.ct_eq(sum);
         self.0.iter().fold(Choice::from(0), any).into()
     }
+}
+
+/// The SHA-256 sum of the key that a request brings; that of an empty one where it brings none.
+pub fn key_sum(headers: &HeaderMap) -> [u8; 32] {
+    hash(bearer(headers).unwrap_or_default().as_bytes())
+}
+
+/// Whether a path needs no key, whatever keys there are.
+pub fn is_open(path: &str) -> bool {
+    OPEN.contains(&Dialect::forced(path).1)
 }
 
 fn hash(key: &[u8]) -> [u8; 32] {

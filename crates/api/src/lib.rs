@@ -37,9 +37,9 @@ use axum::routing::{MethodRouter, get};
 use axum::{Extension, middleware};
 
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
-pub use dialects::refuse;
+pub use dialects::{is_limited, refuse};
 pub use failure::Failure;
-pub use keys::Keys;
+pub use keys::{Keys, is_open, key_sum};
 pub use limits::{ClientAddress, Limits};
 pub use metrics::Metrics;
 pub use request_id::{REQUEST_ID, RequestId};

@@ -62,7 +62,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Failure::TooOften`] with the time to wait; such a request does not count.
-    pub(crate) fn check(&self, client: Option<IpAddr>, uptime: Duration) -> Result<(), Failure> {
+    pub fn check(&self, client: Option<IpAddr>, uptime: Duration) -> Result<(), Failure> {
         let Some(Buckets { limiter, checks }) = &self.0 else {
             return Ok(());
         };

@@ -1,28 +1,29 @@
 //! A request at the edge, from the runtime's event to the answer.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{self, HeaderMap, HeaderName, HeaderValue};
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
-use tinderbox_api::{Failure, Keys, REQUEST_ID, refuse};
+use tinderbox_api::{Failure, REQUEST_ID, refuse};
 use tinderbox_protocol::Error;
-use worker::{
-    Context, Delay, Env, Fetcher, Headers, Method, Request, Response, console_error, event,
-};
+use worker::{Context, Delay, Env, Headers, Method, Request, Response, console_error, event};
 
+use crate::access::Access;
 use crate::ask::Ask;
+use crate::config::{self, number, text};
 use crate::forward::forward;
 use crate::gone::Client;
 use crate::isolate::Isolate;
+use crate::metrics::Metrics;
 use crate::models;
-use crate::nodes::{Node, Pool};
+use crate::nodes::Pool;
+use crate::packed::Store;
 use crate::place::{Local, PLACE, Place, Wish, decide};
+use crate::upkeep::Upkeep;
 use crate::world::now;
 
 /// Names the node that answered.
@@ -36,8 +37,8 @@ const BUDGET: usize = 256;
 const BODY_LIMIT: usize = 4 << 20;
 /// Seconds a node may take until its headers are there: those of a whole answer come at its end.
 const PATIENCE: u64 = 120;
-/// How long a client may take to send its body.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds a client may take to send its body.
+const BODY_PATIENCE: u64 = 30;
 
 /// What an isolate knows: its configuration, and how the nodes are doing.
 pub struct Edge {
@@ -47,10 +48,17 @@ pub struct Edge {
     pub pool: RefCell<Pool>,
     /// How long a node may take until its headers are there.
     pub patience: Duration,
-    keys: Keys,
-    secrets: BTreeMap<String, String>,
+    /// Who may ask.
+    pub access: Access,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// What is due beside requests.
+    pub upkeep: Upkeep,
+    /// Secrets and bindings.
+    pub env: Env,
     body_limit: usize,
-    assets: Option<Fetcher>,
+    body_patience: Duration,
+    store: Option<Store>,
 }
 
 /// A request as it is passed around: read whole, so that a second node can be asked.
@@ -88,10 +96,15 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
     console_error_panic_hook::set_once();
     let path = request.path();
     match Edge::of(&env) {
-        Ok(edge) => match edge.answer(request, &context).await {
-            Ok(response) => Ok(response),
-            Err(failure) => reply(refuse(&path, failure)),
-        },
+        Ok(edge) => {
+            let start = now();
+            let response = match edge.clone().answer(request, &context).await {
+                Ok(response) => response,
+                Err(failure) => reply(refuse(&path, failure))?,
+            };
+            edge.count(&response, now().saturating_sub(start));
+            Ok(response)
+        }
         Err(reason) => {
             console_error!("configuration: {reason}");
             let error = Error::Internal(format!("the edge is not configured: {reason}"));
@@ -137,21 +150,6 @@ pub fn placed(headers: &mut HeaderMap, place: Place, node: Option<&str>, id: &st
     }
 }
 
-/// A variable's or secret's text; `None` where there is none, or nothing in it.
-fn text(env: &Env, name: &str) -> Option<String> {
-    let value = env.var(name).ok()?.to_string();
-    (!value.is_empty()).then_some(value)
-}
-
-fn number<T: FromStr>(env: &Env, name: &str, default: T) -> Result<T, String> {
-    match text(env, name) {
-        None => Ok(default),
-        Some(text) => text
-            .parse()
-            .map_err(|_| format!("{name}: `{text}` is no whole number")),
-    }
-}
-
 impl Edge {
     /// What the variables say, read once an isolate.
     fn of(env: &Env) -> Result<Rc<Edge>, String> {
@@ -168,19 +166,7 @@ impl Edge {
 
     fn read(env: &Env) -> Result<Edge, String> {
         let nodes = text(env, "NODES").unwrap_or_else(|| "[]".into());
-        let nodes: Vec<Node> =
-            serde_json::from_str(&nodes).map_err(|error| format!("NODES: {error}"))?;
-        let mut secrets = BTreeMap::new();
-        for name in nodes.iter().filter_map(|node| node.secret.as_ref()) {
-            let secret = text(env, name).ok_or_else(|| format!("there is no secret {name}"))?;
-            secrets.insert(name.clone(), secret);
-        }
-        let mut keys = Keys::default();
-        for sum in text(env, "KEYS").unwrap_or_default().split_whitespace() {
-            keys.add_hash(sum).map_err(|error| {
-                format!("KEYS: a SHA-256 sum is 64 hexadecimal digits: {error}")
-            })?;
-        }
+        let nodes = config::nodes(env, &nodes).map_err(|reason| format!("NODES: {reason}"))?;
         let context = number(env, "CONTEXT", CONTEXT)?;
         let budget = number(env, "BUDGET", BUDGET)?;
         Ok(Edge {
@@ -191,28 +177,20 @@ impl Edge {
             }),
             pool: RefCell::new(Pool::new(nodes)),
             patience: Duration::from_secs(number(env, "NODE_PATIENCE", PATIENCE)?),
-            keys,
-            secrets,
+            access: Access::of(env)?,
+            metrics: Metrics::new().map_err(|error| error.to_string())?,
+            upkeep: Upkeep::default(),
             body_limit: number(env, "BODY_LIMIT", BODY_LIMIT)?,
-            assets: env.assets("ASSETS").ok(),
+            body_patience: Duration::from_secs(number(env, "BODY_PATIENCE", BODY_PATIENCE)?),
+            store: Store::of(env),
+            env: env.clone(),
         })
-    }
-
-    /// The key for a node.
-    pub fn node_key(&self, node: &Node) -> Option<&str> {
-        let secret = self.secrets.get(node.secret.as_ref()?)?;
-        Some(secret)
-    }
-
-    /// Whether callers need a key.
-    pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
     }
 
     /// The models that are known by name.
     pub fn known(&self) -> String {
         let pool = self.pool.borrow();
-        let nodes = pool.nodes().flat_map(|node| node.models.iter());
+        let nodes = pool.nodes().flat_map(|(_, node)| node.models.iter());
         let local = self.local.iter().map(|local| &local.model);
         let names: Vec<&str> = local.chain(nodes).map(String::as_str).collect();
         names.join(", ")
@@ -225,14 +203,17 @@ impl Edge {
     ) -> Result<Response, Failure> {
         let path = request.path();
         let headers = HeaderMap::from(request.headers());
-        if !self.keys.admit(&path, &headers) {
-            return Err(Failure::Unauthorized);
-        }
+        let caller = self.access.caller(&path, &headers).await?;
+        self.keep_up(context).await;
         let failed = |error: worker::Error| Failure::Ask(Error::Internal(error.to_string()));
         if request.method() == Method::Get {
             match path.as_str() {
                 "/health" => return models::health(&self).map_err(failed),
                 "/v1/models" => return models::models(&self).await.map_err(failed),
+                "/metrics" => {
+                    let metrics = models::metrics(&self).await;
+                    return metrics.map_err(|reason| Error::Internal(reason).into());
+                }
                 _ => {}
             }
         }
@@ -255,6 +236,11 @@ impl Edge {
             body,
             client: Client::new(request.inner().signal(), context),
         };
+        let tokens = question
+            .ask
+            .tokens(self.local.as_ref().map_or(CONTEXT, |l| l.context));
+        let asked = (question.path(), &question.body[..]);
+        self.access.admit(&caller, asked, tokens).await?;
         let model = question.ask.model.as_deref();
         let node_up = self.pool.borrow().is_up(model, now());
         match decide(wish, &question.ask, self.local.as_ref(), node_up) {
@@ -267,6 +253,15 @@ impl Edge {
             // Says what is wrong: no such model, or nobody who has it.
             None => forward(&self, &question).await,
         }
+    }
+
+    /// Counts an answer by what its headers say.
+    fn count(&self, response: &Response, after: Duration) {
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        let place = header(PLACE).unwrap_or_else(|| "none".into());
+        let node = header(NODE.as_str()).unwrap_or_default();
+        let status = response.status_code();
+        self.metrics.answered(&place, &node, status, after);
     }
 
     fn has(&self, wish: Wish, ask: &Ask) -> bool {
@@ -294,10 +289,10 @@ impl Edge {
             }
             Ok(Bytes::from(body))
         });
-        match select(read, Delay::from(BODY_PATIENCE)).await {
+        match select(read, Delay::from(self.body_patience)).await {
             Either::Left((body, _)) => body,
             Either::Right(_) => {
-                let seconds = BODY_PATIENCE.as_secs();
+                let seconds = self.body_patience.as_secs();
                 Err(Failure::Unread(format!("not complete after {seconds} s")))
             }
         }
@@ -306,10 +301,10 @@ impl Edge {
     /// Answers in this isolate.
     async fn here(&self, question: &Question) -> Result<Response, Failure> {
         let internal = |reason: String| Failure::Ask(Error::Internal(reason));
-        let (Some(local), Some(assets)) = (&self.local, &self.assets) else {
+        let (Some(local), Some(store)) = (&self.local, &self.store) else {
             return Err(internal("this isolate has no model".into()));
         };
-        let isolate = Isolate::get(assets, local).await.map_err(|reason| {
+        let isolate = Isolate::get(store, local).await.map_err(|reason| {
             console_error!("{}: {reason}", local.model);
             internal(format!("{} could not be loaded: {reason}", local.model))
         })?;

@@ -13,12 +13,14 @@ use tinderbox_api::{Failure, REQUEST_ID, refuse};
 use tinderbox_protocol::Error;
 use wasm_bindgen::prelude::*;
 use worker::{
-    ByteStream, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
+    ByteStream, Delay, Fetch, Headers, Method, RequestInit, RequestRedirect, Response,
     ResponseBody, console_error, console_warn,
 };
 
+use crate::config::text;
 use crate::edge::{Edge, Question, placed};
 use crate::gone::UntilGone;
+use crate::nodes::Node;
 use crate::place::Place;
 use crate::world::now;
 
@@ -136,56 +138,64 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
     }))
 }
 
-/// One request to a node, given up when the client goes or the node takes too long for its headers.
+/// The question to a node, given up when the client goes or the node takes too long for its headers.
 async fn send(edge: &Edge, index: usize, question: &Question) -> Result<Response, String> {
-    let (url, key) = {
-        let pool = edge.pool.borrow();
-        let node = pool.node(index);
-        let url = format!("{}{}", node.url.trim_end_matches('/'), question.target);
-        (url, edge.node_key(node))
-    };
+    let node = edge.pool.borrow().node(index).clone();
     let mut headers = question.headers.clone();
     for name in HOP {
         headers.remove(name);
     }
     // The caller's key is for us, where we ask for one.
-    if key.is_some() || edge.has_keys() {
+    if node.secret.is_some() || edge.access.has_keys() {
         headers.remove(header::AUTHORIZATION);
-    }
-    if let Some(key) = key {
-        let bearer = HeaderValue::from_str(&format!("Bearer {key}"));
-        headers.insert(header::AUTHORIZATION, bearer.map_err(|e| e.to_string())?);
     }
     if let Ok(id) = HeaderValue::from_str(&question.id) {
         headers.insert(REQUEST_ID, id);
     }
     let mut init = RequestInit::new();
     init.with_method(question.method.clone())
-        .with_headers(Headers::from(headers))
-        .with_redirect(RequestRedirect::Manual);
+        .with_headers(Headers::from(headers));
     if !matches!(question.method, Method::Get | Method::Head) {
         init.with_body(Some(Uint8Array::from(&question.body[..]).into()));
     }
-    fetch(&url, &init, edge.patience, Some(&question.client.signal)).await
+    let gone = Some(&question.client.signal);
+    fetch(edge, &node, &question.target, init, edge.patience, gone).await
 }
 
-/// Fetches, for at most `patience` until the headers are there.
+/// Asks a node, with the key that we have for it and by the way that leads to it, for at most
+/// `patience` until the headers are there.
 ///
 /// # Errors
 /// What went wrong, in words.
 pub async fn fetch(
-    url: &str,
-    init: &RequestInit,
+    edge: &Edge,
+    node: &Node,
+    target: &str,
+    mut init: RequestInit,
     patience: Duration,
     gone: Option<&web_sys::AbortSignal>,
 ) -> Result<Response, String> {
-    let request = Request::new_with_init(url, init).map_err(|error| error.to_string())?;
-    let controller = web_sys::AbortController::new().map_err(|error| format!("{error:?}"))?;
+    let js = |error: JsValue| format!("{error:?}");
+    if let Some(key) = node.secret.as_ref().and_then(|name| text(&edge.env, name)) {
+        let bearer = format!("Bearer {key}");
+        let set = init.headers.set("authorization", &bearer);
+        set.map_err(|error| error.to_string())?;
+    }
+    init.with_redirect(RequestRedirect::Manual);
+    let controller = web_sys::AbortController::new().map_err(js)?;
     let mut signals = vec![controller.signal()];
     signals.extend(gone.cloned());
-    let signal = any_signal(signals).into();
-    let request = Fetch::Request(request);
-    let asked = std::pin::pin!(request.send_with_signal(&signal));
+    let init = web_sys::RequestInit::from(&init);
+    init.set_signal(Some(&any_signal(signals)));
+    let url = format!("{}{target}", node.url.trim_end_matches('/'));
+    let request = web_sys::Request::new_with_str_and_init(&url, &init).map_err(js)?;
+    let request = worker::Request::from(request);
+    let asked = std::pin::pin!(async {
+        match &node.binding {
+            Some(name) => edge.env.service(name)?.fetch_request(request).await,
+            None => Fetch::Request(request).send().await,
+        }
+    });
     match select(asked, Delay::from(patience)).await {
         Either::Left((answer, _)) => answer.map_err(|error| error.to_string()),
         Either::Right(_) => {
@@ -195,7 +205,8 @@ pub async fn fetch(
     }
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
+/// When the node wants to be asked again.
+pub fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get("retry-after").ok()??;
     Some(Duration::from_secs(value.parse().ok()?))
 }

@@ -23,10 +23,11 @@ use tinderbox_kernels::{Choice, select};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
 use tinderbox_protocol::ModelCard;
 use tower::ServiceExt;
-use worker::{Delay, Fetcher};
+use worker::signal::is_near_cpu_limit;
+use worker::{Delay, console_warn};
 
-use crate::assets::{Asset, manifest};
 use crate::gone::{Client, UntilGone};
+use crate::packed::{Asset, Store};
 use crate::place::Local;
 use crate::world::{Isolated, now};
 
@@ -78,7 +79,7 @@ impl Isolate {
     ///
     /// # Errors
     /// Why it cannot be loaded, in words. The next who asks tries again.
-    pub async fn get(assets: &Fetcher, local: &Local) -> Result<Rc<Isolate>, String> {
+    pub async fn get(store: &Store, local: &Local) -> Result<Rc<Isolate>, String> {
         loop {
             let found = SLOT.with_borrow_mut(|slot| match slot {
                 Slot::Ready(isolate) => Some(Some(isolate.clone())),
@@ -93,7 +94,7 @@ impl Isolate {
                 Some(None) => Delay::from(LOOK_AGAIN).await,
                 None => {
                     let loading = Loading;
-                    let isolate = Rc::new(Isolate::load(assets, local).await?);
+                    let isolate = Rc::new(Isolate::load(store, local).await?);
                     SLOT.set(Slot::Ready(isolate.clone()));
                     drop(loading);
                     return Ok(isolate);
@@ -110,11 +111,11 @@ impl Isolate {
         })
     }
 
-    async fn load(assets: &Fetcher, local: &Local) -> Result<Isolate, String> {
+    async fn load(store: &Store, local: &Local) -> Result<Isolate, String> {
         let since = now();
-        let files = manifest(assets, &local.model).await?.files.into_iter();
+        let files = store.manifest(&local.model).await?.files.into_iter();
         let files = files.map(|file| {
-            Box::new(Asset::new(assets.clone(), &local.model, file)) as Box<dyn Storage>
+            Box::new(Asset::new(store.clone(), &local.model, file)) as Box<dyn Storage>
         });
         let checkpoint = Checkpoint::from_gguf(files.collect()).await;
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
@@ -162,6 +163,19 @@ impl Isolate {
         self.service.card()
     }
 
+    /// What the router counted, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn metrics(&self) -> Result<String, String> {
+        let request = Request::get("/metrics").body(Body::empty());
+        let request = request.map_err(|error| error.to_string())?;
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+        let body = body.map_err(|error| error.to_string())?;
+        String::from_utf8(body.into()).map_err(|error| error.to_string())
+    }
+
     /// Asks the router. The body of the answer gives turns as it is read. `None` where the client
     /// went first; its sequences are dropped as soon as that is known.
     pub async fn answer(
@@ -195,6 +209,11 @@ impl Isolate {
         loop {
             if let Poll::Ready(value) = poll(&mut context) {
                 return value;
+            }
+            if is_near_cpu_limit() {
+                // What comes after the limit is lost, and the module's state with it.
+                console_warn!("near the CPU limit: what runs is cut short");
+                self.service.handle().cut_short();
             }
             let _ = self.engine.borrow_mut().as_mut().poll(&mut context);
             // Aborts, and the other requests of the isolate.

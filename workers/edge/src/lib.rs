@@ -5,11 +5,14 @@
 //! isolate mounts the router of `tinderbox-api`, and what a node sends is passed on as it comes.
 
 pub mod ask;
+pub mod metrics;
 pub mod nodes;
 pub mod place;
 
 #[cfg(target_arch = "wasm32")]
-mod assets;
+mod access;
+#[cfg(target_arch = "wasm32")]
+mod config;
 #[cfg(target_arch = "wasm32")]
 mod edge;
 #[cfg(target_arch = "wasm32")]
@@ -20,5 +23,9 @@ mod gone;
 mod isolate;
 #[cfg(target_arch = "wasm32")]
 mod models;
+#[cfg(target_arch = "wasm32")]
+mod packed;
+#[cfg(target_arch = "wasm32")]
+mod upkeep;
 #[cfg(target_arch = "wasm32")]
 mod world;

@@ -1,11 +1,11 @@
-//! `GET /health` and `GET /v1/models` of the edge: what is here and what the nodes have.
+//! `GET /health`, `/v1/models` and `/metrics` of the edge: what is here and what the nodes have.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use worker::{RequestInit, Response};
+use worker::{Headers, RequestInit, Response};
 
 use crate::edge::Edge;
 use crate::forward::fetch;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What takes requests, and how it is doing, as seen from this isolate.
 pub fn health(edge: &Edge) -> worker::Result<Response> {
     let pool = edge.pool.borrow();
-    let nodes = pool.nodes().enumerate().map(|(index, node)| {
+    let nodes = pool.nodes().map(|(index, node)| {
         json!({
             "name": node.name,
             "takes_requests": pool.takes(index, now()),
@@ -30,7 +30,7 @@ pub fn health(edge: &Edge) -> worker::Result<Response> {
         json!({
             "name": local.model,
             "loaded": Isolate::loaded().is_some(),
-            "memory_bytes": core::arch::wasm32::memory_size(0) << 16,
+            "memory_bytes": memory_bytes(),
         })
     });
     let up = model.is_some() || pool.is_up(None, now());
@@ -54,10 +54,11 @@ pub async fn models(edge: &Rc<Edge>) -> worker::Result<Response> {
         })
     });
     let mut all: Vec<Value> = local.collect();
-    let count = edge.pool.borrow().nodes().count();
-    let nodes: Vec<usize> = (0..count)
-        .filter(|index| edge.pool.borrow().takes(*index, now()))
-        .collect();
+    let nodes: Vec<usize> = {
+        let pool = edge.pool.borrow();
+        let open = pool.nodes().filter(|(index, _)| pool.takes(*index, now()));
+        open.map(|(index, _)| index).collect()
+    };
     for found in join_all(nodes.into_iter().map(|index| of_node(edge, index))).await {
         all.extend(found);
     }
@@ -67,15 +68,15 @@ pub async fn models(edge: &Rc<Edge>) -> worker::Result<Response> {
 /// What a node says it has; nothing where it does not say.
 async fn of_node(edge: &Edge, index: usize) -> Vec<Value> {
     let node = edge.pool.borrow().node(index).clone();
-    let url = format!("{}/v1/models", node.url.trim_end_matches('/'));
-    let mut init = RequestInit::new();
-    if let Some(key) = edge.node_key(&node) {
-        let headers = worker::Headers::new();
-        // A key that is no header's value is refused by the node.
-        let _ = headers.set("authorization", &format!("Bearer {key}"));
-        init.with_headers(headers);
-    }
-    let Ok(mut response) = fetch(&url, &init, PATIENCE, None).await else {
+    let answer = fetch(
+        edge,
+        &node,
+        "/v1/models",
+        RequestInit::new(),
+        PATIENCE,
+        None,
+    );
+    let Ok(mut response) = answer.await else {
         edge.pool.borrow_mut().failed(index, now());
         return Vec::new();
     };
@@ -89,4 +90,24 @@ async fn of_node(edge: &Edge, index: usize) -> Vec<Value> {
         model
     });
     named.collect()
+}
+
+/// What this isolate counted, and the router of its model where that is loaded.
+pub async fn metrics(edge: &Edge) -> Result<Response, String> {
+    let mut text = edge
+        .metrics
+        .text(&edge.pool.borrow(), now(), memory_bytes())?;
+    if let Some(isolate) = Isolate::loaded() {
+        text += &isolate.metrics().await?;
+    }
+    let response = Response::ok(text).map_err(|error| error.to_string())?;
+    let headers = Headers::new();
+    let set = headers.set("content-type", prometheus::TEXT_FORMAT);
+    set.map_err(|error| error.to_string())?;
+    Ok(response.with_headers(headers))
+}
+
+/// The memory of the module, which never shrinks.
+fn memory_bytes() -> usize {
+    core::arch::wasm32::memory_size(0) << 16
 }

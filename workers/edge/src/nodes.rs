@@ -1,9 +1,9 @@
 //! The nodes behind the edge, and which of them is asked next.
 //!
 //! Of two drawn by chance the one with less to do is taken (Mitzenmacher, "The Power of Two Choices
-//! in Randomized Load Balancing", 2001): requests that wait times the time to a first byte, over the
-//! weight. A node that fails again and again is left alone for a while (a circuit breaker), then
-//! tried with one request. Time is given by the caller, so that tests make it up.
+//! in Randomized Load Balancing", 2001): requests that it has, as far as is known here, times the time
+//! to a first byte, over the weight. A node that fails again and again is left alone for a while (a circuit breaker), then
+//! tried with one request, unless a look at its health says before that it is well. Time is given by the caller, so that tests make it up.
 
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ pub struct Node {
     /// Name of the secret that holds its API key.
     #[serde(default)]
     pub secret: Option<String>,
+    /// Name of the binding by which it is reached, where it is not on the open internet: a VPC
+    /// service, a service, or a client certificate (mTLS).
+    #[serde(default)]
+    pub binding: Option<String>,
 }
 
 fn one() -> f64 {
@@ -50,6 +54,10 @@ pub struct Pool(Vec<State>);
 #[derive(Debug)]
 struct State {
     node: Node,
+    /// No longer configured. It keeps its place, because requests under way name nodes by it.
+    retired: bool,
+    /// Requests it has, by its own account.
+    depth: usize,
     /// When each request began that waits for its first byte.
     waiting: Vec<Duration>,
     first_byte: Option<Duration>,
@@ -59,8 +67,9 @@ struct State {
 
 impl State {
     fn has(&self, model: Option<&str>) -> bool {
-        let any = self.node.models.is_empty();
-        any || model.is_none_or(|model| self.node.models.iter().any(|own| own == model))
+        let models = &self.node.models;
+        let has = |model| models.is_empty() || models.iter().any(|own| own == model);
+        !self.retired && model.is_none_or(has)
     }
 
     fn takes(&self, now: Duration) -> bool {
@@ -74,26 +83,48 @@ impl State {
 
     fn load(&self, now: Duration) -> f64 {
         let wait = self.first_byte.unwrap_or(GUESS).as_secs_f64();
-        (self.waiting(now) + 1) as f64 * wait / self.node.weight.max(f64::MIN_POSITIVE)
+        (self.waiting(now).max(self.depth) + 1) as f64 * wait
+            / self.node.weight.max(f64::MIN_POSITIVE)
     }
 }
 
 impl Pool {
     /// The nodes, nothing known of them.
     pub fn new(nodes: Vec<Node>) -> Pool {
-        let states = nodes.into_iter().map(|node| State {
-            node,
-            waiting: Vec::new(),
-            first_byte: None,
-            failures: 0,
-            rests_until: Duration::ZERO,
-        });
-        Pool(states.collect())
+        let mut pool = Pool::default();
+        pool.configure(nodes);
+        pool
     }
 
-    /// The nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.0.iter().map(|state| &state.node)
+    /// Takes these nodes in place of those before; what is known of one stays with its name.
+    pub fn configure(&mut self, nodes: Vec<Node>) {
+        for state in &mut self.0 {
+            state.retired = true;
+        }
+        for node in nodes {
+            match self.0.iter_mut().find(|state| state.node.name == node.name) {
+                Some(state) => {
+                    state.node = node;
+                    state.retired = false;
+                }
+                None => self.0.push(State {
+                    node,
+                    retired: false,
+                    depth: 0,
+                    waiting: Vec::new(),
+                    first_byte: None,
+                    failures: 0,
+                    rests_until: Duration::ZERO,
+                }),
+            }
+        }
+    }
+
+    /// The nodes, each with its index.
+    pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        let states = self.0.iter().enumerate();
+        let states = states.filter(|(_, state)| !state.retired);
+        states.map(|(index, state)| (index, &state.node))
     }
 
     /// A node.
@@ -182,6 +213,16 @@ impl Pool {
         }
     }
 
+    /// A node says that it is well, and how many requests it has. What it said of being busy holds.
+    pub fn is_well(&mut self, index: usize, depth: usize) {
+        let state = &mut self.0[index];
+        state.depth = depth;
+        if state.failures >= PATIENCE {
+            state.rests_until = Duration::ZERO;
+        }
+        state.failures = 0;
+    }
+
     /// A node has too much to do and said for how long.
     pub fn busy(&mut self, index: usize, until: Duration) {
         let state = &mut self.0[index];
@@ -209,6 +250,7 @@ mod tests {
             models: Vec::new(),
             weight: 1.0,
             secret: None,
+            binding: None,
         };
         Pool::new(names.iter().map(node).collect())
     }
@@ -289,5 +331,44 @@ mod tests {
         assert!(!pool.is_up(None, 4 * S) && pool.is_up(None, 5 * S));
         pool.over(0, S);
         assert_eq!(pool.waiting(0, S), 0);
+    }
+
+    #[test]
+    fn a_look_at_its_health_ends_a_nodes_rest_and_counts_what_others_gave_it() {
+        let mut pool = pool(&["a", "b"]);
+        for _ in 0..5 {
+            pool.failed(0, S);
+        }
+        assert!(!pool.takes(0, S));
+        pool.is_well(0, 7);
+        assert!(pool.takes(0, S));
+        assert_eq!(draws(&pool, &[], S), [0, 1000]);
+        pool.busy(1, 5 * S);
+        pool.is_well(1, 0);
+        assert!(!pool.takes(1, S), "busy is not unwell");
+    }
+
+    #[test]
+    fn a_new_list_keeps_what_is_known_and_the_indices() {
+        let mut before = pool(&["a", "b"]);
+        before.sent(1, S);
+        before.configure(
+            pool(&["c", "b"])
+                .0
+                .into_iter()
+                .map(|state| state.node)
+                .collect(),
+        );
+        let names: Vec<_> = before
+            .nodes()
+            .map(|(index, node)| (index, &node.name[..]))
+            .collect();
+        assert_eq!(names, [(1, "b"), (2, "c")]);
+        assert_eq!(before.waiting(1, S), 1);
+        assert_eq!(draws(&before, &[], S)[0], 0);
+        before.over(0, S);
+        before.configure(Vec::new());
+        assert!(!before.is_up(None, S));
+        assert_eq!(before.opens_in(None, S), None);
     }
 }

@@ -129,6 +129,16 @@ impl Dialect {
     }
 }
 
+/// Whether LocalLab's limit on how often a client may ask holds for a `POST` of this body.
+pub fn is_limited(path: &str, body: &[u8]) -> bool {
+    match Dialect::forced(path) {
+        (None | Some(Dialect::LocalLab), "/generate/batch" | "/chat") => true,
+        (Some(Dialect::LocalLab), "/generate") => true,
+        (None, "/generate") => matches!(shared::generates(body), Ok(Dialect::LocalLab)),
+        _ => false,
+    }
+}
+
 /// Everything that is served. Of several that name a path the first has it, but for the prefixes.
 pub(crate) fn routes() -> BTreeMap<String, MethodRouter<Context>> {
     let mut all = BTreeMap::new();

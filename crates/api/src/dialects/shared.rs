@@ -79,16 +79,21 @@ async fn generate(
     body: Payload,
 ) -> Result<Response, Undecided> {
     let body = body.bytes()?;
-    let keys: Keys = parse(&body)?;
-    let dialect = decide(&[
-        ("prompt", keys.prompt, Dialect::LocalLab),
-        ("inputs", keys.inputs, Dialect::Lorax),
-    ])?;
+    let dialect = generates(&body)?;
     let answer = match dialect {
         Dialect::Lorax => lorax::generate(context, body).await,
         _ => locallab::generate(context, caller, body).await,
     };
     Ok(decided(dialect, answer))
+}
+
+/// Who is asked to generate.
+pub(super) fn generates(body: &[u8]) -> Result<Dialect, Failure> {
+    let keys: Keys = parse(body)?;
+    decide(&[
+        ("prompt", keys.prompt, Dialect::LocalLab),
+        ("inputs", keys.inputs, Dialect::Lorax),
+    ])
 }
 
 async fn tokenize(State(context): State<Context>, body: Payload) -> Result<Response, Undecided> {

@@ -1,4 +1,4 @@
-//! A packed model among the Worker's static assets.
+//! A packed model: among the Worker's static assets, in an R2 bucket or in KV.
 
 use std::cell::Cell;
 use std::io;
@@ -7,7 +7,8 @@ use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use serde::Deserialize;
 use tinderbox_model::Storage;
-use worker::{ByteStream, Fetcher};
+use worker::kv::KvStore;
+use worker::{Bucket, ByteStream, Env, Fetcher};
 
 /// What `tinderbox pack` says of a model: `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,28 +26,77 @@ pub struct File {
     pub bytes: u64,
 }
 
-/// Reads the manifest of a model.
-///
-/// # Errors
-/// Where there is none, or it is broken: in words.
-pub async fn manifest(assets: &Fetcher, model: &str) -> Result<Manifest, String> {
-    let url = url(model, "manifest.json");
-    let mut response = get(assets, &url).await.map_err(|error| error.to_string())?;
-    let manifest = response.json().await;
-    manifest.map_err(|error| format!("{url}: {error}"))
+/// Where packed models are: the binding `MODELS`, a bucket or a KV namespace, or else the assets. All
+/// keep a model's files under `models/NAME/`.
+#[derive(Clone)]
+pub enum Store {
+    /// Static assets, at most 25 MiB each.
+    Assets(Fetcher),
+    /// R2, any size.
+    Bucket(Bucket),
+    /// KV, at most 25 MiB each.
+    Kv(KvStore),
 }
 
-/// The assets' own host does not matter to the binding.
-fn url(model: &str, file: &str) -> String {
-    format!("http://assets/models/{model}/{file}")
+impl Store {
+    /// What is bound; `None` where nothing is.
+    pub fn of(env: &Env) -> Option<Store> {
+        let bucket = env.bucket("MODELS").map(Store::Bucket);
+        let kv = || env.kv("MODELS").map(Store::Kv);
+        let assets = || env.assets("ASSETS").map(Store::Assets);
+        bucket.or_else(|_| kv()).or_else(|_| assets()).ok()
+    }
+
+    /// Reads the manifest of a model.
+    ///
+    /// # Errors
+    /// Where there is none, or it is broken: in words.
+    pub async fn manifest(&self, model: &str) -> Result<Manifest, String> {
+        let path = path(model, "manifest.json");
+        let failed = |error: String| format!("{path}: {error}");
+        let mut stream = (self.open(&path).await).map_err(|error| error.to_string())?;
+        let mut text = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            text.extend(chunk.map_err(|error| failed(error.to_string()))?);
+        }
+        serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
+    }
+
+    /// A file from its beginning.
+    async fn open(&self, path: &str) -> io::Result<ByteStream> {
+        let stream = match self {
+            Store::Assets(assets) => asset(assets, path).await.map(Some),
+            Store::Bucket(bucket) => match bucket.get(path).execute().await {
+                Ok(object) => object
+                    .and_then(|object| Some(object.body()?.stream()))
+                    .transpose()
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+            Store::Kv(kv) => match kv.get(path).stream().await {
+                Ok(stream) => Ok(stream.map(ByteStream::from)),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        match stream {
+            Ok(Some(stream)) => Ok(stream),
+            Ok(None) => Err(io::Error::other(format!("{path}: not found"))),
+            Err(error) => Err(io::Error::other(format!("{path}: {error}"))),
+        }
+    }
 }
 
-async fn get(assets: &Fetcher, url: &str) -> io::Result<worker::Response> {
-    let response = assets.fetch(url, None).await;
-    let response = response.map_err(|error| io::Error::other(format!("{url}: {error}")))?;
+fn path(model: &str, file: &str) -> String {
+    format!("models/{model}/{file}")
+}
+
+async fn asset(assets: &Fetcher, path: &str) -> Result<ByteStream, String> {
+    // The host does not matter to the binding.
+    let response = assets.fetch(format!("http://assets/{path}"), None).await;
+    let mut response = response.map_err(|error| error.to_string())?;
     match response.status_code() {
-        200 => Ok(response),
-        status => Err(io::Error::other(format!("{url}: status {status}"))),
+        200 => response.stream().map_err(|error| error.to_string()),
+        status => Err(format!("status {status}")),
     }
 }
 
@@ -55,10 +105,10 @@ async fn get(assets: &Fetcher, url: &str) -> io::Result<worker::Response> {
 const KEPT: usize = 256 << 10;
 
 /// A file that is read front to back as it streams in, so that it is never held whole. A large step
-/// back opens it again: assets know no ranges.
+/// back opens it again: not every store knows ranges.
 pub struct Asset {
-    assets: Fetcher,
-    url: String,
+    store: Store,
+    path: String,
     file: File,
     open: Cell<Option<Cursor>>,
 }
@@ -74,20 +124,18 @@ struct Cursor {
 
 impl Asset {
     /// A file of a model.
-    pub fn new(assets: Fetcher, model: &str, file: File) -> Asset {
+    pub fn new(store: Store, model: &str, file: File) -> Asset {
         Asset {
-            assets,
-            url: url(model, &file.name),
+            store,
+            path: path(model, &file.name),
             file,
             open: Cell::new(None),
         }
     }
 
     async fn open(&self) -> io::Result<Cursor> {
-        let mut response = get(&self.assets, &self.url).await?;
-        let stream = response.stream().map_err(io::Error::other)?;
         Ok(Cursor {
-            stream,
+            stream: self.store.open(&self.path).await?,
             start: 0,
             held: Vec::new(),
         })
