@@ -34,7 +34,7 @@ for requirements in tests/clients/*/requirements.txt; do
     if ! cmp -s "$requirements" "$venv/requirements.txt"; then
         rm -rf "$venv"
         { python3 -m venv "$venv" >/dev/null || { install python3-venv && python3 -m venv "$venv"; }; } &&
-            "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$requirements" &&
+            "$venv/bin/pip" install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r "$requirements" &&
             cp "$requirements" "$venv/requirements.txt" ||
             skip "no $family clients, so no test with them (python3 with venv, and the packages of $requirements)"
     fi

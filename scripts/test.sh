@@ -62,8 +62,16 @@ pull() {
 }
 
 rm -f "$logs"/*.log
-stage setup scripts/setup-test.sh || finish
+# It waits for packages more than it computes, so it goes on beside the build.
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+scripts/setup-test.sh >"$output" 2>&1 &
+installing=$!
 stage build build || finish
+status=0
+wait "$installing" || status=$?
+setup() { cat "$output" && return "$status"; }
+stage setup setup || finish
 stage pull pull || true
 file=$(tail -n 1 "$logs/pull.log")
 if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
@@ -80,6 +88,10 @@ if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
 fi
 if [[ -f $file ]]; then
     # The clients ask faster than LocalLab's limit allows.
-    TINDERBOX_LOCALLAB_RATE=0 stage clients scripts/with-server.sh "$model" scripts/test-clients.sh || true
+    export TINDERBOX_LOCALLAB_RATE=0
+    stage clients scripts/with-server.sh "$model" scripts/test-clients.sh || true
+    if [[ -f workers/edge/dist/tinderbox_edge.js ]]; then
+        stage edge-clients scripts/with-server.sh "$model" scripts/test-edge-clients.sh || true
+    fi
 fi
 finish

@@ -5,7 +5,7 @@ import {createHash} from "node:crypto";
 import {connect} from "node:net";
 import {test} from "node:test";
 
-import {edge, good, keep, nodes, post, scripted, until} from "./edge.mjs";
+import {edge, good, json, keep, nodes, post, scripted, until} from "./edge.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {model: "m", messages: [{role: "user", content: "Hello?"}], max_tokens: 4};
@@ -106,6 +106,26 @@ test("a key's tokens of a day are counted over all its requests", async () => {
     assert.equal(await of("thrifty", 50), 200, "a smaller one fits");
     assert.equal(await of("other", 400), 200);
     assert.equal(node.requests.length, 4);
+});
+
+test("a page of another origin may ask with its key, of those that are listed", async () => {
+    const fine = await keep(scripted((request, response) => json(response, 200, {}, {"access-control-allow-origin": "*"})));
+    const page = {origin: "https://page.example"};
+    const allowed = async (url, path, options) => (await fetch(url + path, options)).headers.get("access-control-allow-origin");
+    const open = await keep(edge({vars: {NODES: nodes({url: fine.url}), KEYS: sum("k")}}));
+    const preflight = await fetch(open.url + CHAT, {method: "OPTIONS", headers: {
+        ...page, "access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"
+    }});
+    assert.equal(preflight.status, 200, "without a key");
+    assert.equal(preflight.headers.get("access-control-allow-headers"), "authorization,content-type");
+    assert.equal(preflight.headers.get("access-control-allow-origin"), "*");
+    assert.equal(fine.requests.length, 0);
+    assert.equal(await allowed(open.url, CHAT, {method: "POST", headers: page, body: "{}"}), "*", "a refusal can be read");
+
+    const listed = await keep(edge({vars: {NODES: nodes({url: fine.url}), CORS: "https://page.example,https://b.example"}}));
+    const asked = (headers) => allowed(listed.url, CHAT, {method: "POST", headers, body: JSON.stringify(ASK)});
+    assert.equal(await asked(page), page.origin);
+    assert.equal(await asked({origin: "https://evil.example"}), null);
 });
 
 test("LocalLab's own limit holds in its dialect alone", async () => {

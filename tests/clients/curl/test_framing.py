@@ -2,6 +2,8 @@
 stream ends. Each stream says what the whole answer says."""
 
 import json
+import os
+import re
 
 import pytest
 
@@ -15,6 +17,9 @@ CHAT = [{"role": "user", "content": "Name three colors."}]
 def frames(answer, start: bytes = b"data: ") -> list[bytes]:
     """What follows `start` in each event of a stream of whole events, none of which has been split or merged."""
     chunks = answer.chunks()
+    if "BEHIND" in os.environ:
+        # Something stands between, which passes on the same bytes, cut elsewhere.
+        chunks = re.findall(rb".*?\n\n", b"".join(chunks), re.DOTALL)
     assert answer.status == 200
     for chunk in chunks:
         assert chunk.startswith(start) and chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1, chunk

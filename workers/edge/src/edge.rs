@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{self, HeaderMap, HeaderName, HeaderValue, header};
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use tinderbox_api::{Failure, REQUEST_ID, refuse};
@@ -15,6 +15,7 @@ use worker::{Context, Delay, Env, Headers, Method, Request, Response, console_er
 use crate::access::Access;
 use crate::ask::Ask;
 use crate::config::{self, number, text};
+use crate::cors::Origins;
 use crate::forward::forward;
 use crate::gone::Client;
 use crate::isolate::Isolate;
@@ -26,6 +27,8 @@ use crate::place::{Local, PLACE, Place, Wish, decide};
 use crate::upkeep::Upkeep;
 use crate::world::now;
 
+/// Seconds until the head of the answer, as LocalLab's server says them.
+const PROCESS_TIME: &str = "x-process-time";
 /// Names the node that answered.
 const NODE: HeaderName = HeaderName::from_static("x-tinderbox-node");
 
@@ -37,6 +40,8 @@ const BUDGET: usize = 256;
 const BODY_LIMIT: usize = 4 << 20;
 /// Seconds a node may take until its headers are there: those of a whole answer come at its end.
 const PATIENCE: u64 = 120;
+/// A body of up to so many times the limit is read, to be refused.
+const DRAINED: usize = 8;
 /// Seconds a client may take to send its body.
 const BODY_PATIENCE: u64 = 30;
 
@@ -56,6 +61,7 @@ pub struct Edge {
     pub upkeep: Upkeep,
     /// Secrets and bindings.
     pub env: Env,
+    origins: Origins,
     body_limit: usize,
     body_patience: Duration,
     store: Option<Store>,
@@ -95,22 +101,62 @@ thread_local! {
 async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     console_error_panic_hook::set_once();
     let path = request.path();
-    match Edge::of(&env) {
-        Ok(edge) => {
-            let start = now();
-            let response = match edge.clone().answer(request, &context).await {
-                Ok(response) => response,
-                Err(failure) => reply(refuse(&path, failure))?,
-            };
-            edge.count(&response, now().saturating_sub(start));
-            Ok(response)
-        }
+    let edge = match Edge::of(&env) {
+        Ok(edge) => edge,
         Err(reason) => {
             console_error!("configuration: {reason}");
             let error = Error::Internal(format!("the edge is not configured: {reason}"));
-            reply(refuse(&path, Failure::Ask(error)))
+            return reply(refuse(&path, Failure::Ask(error)));
         }
+    };
+    let start = now();
+    let headers = HeaderMap::from(request.headers());
+    let id = identifier(&headers);
+    let mut response = match preflight(&request, &headers) {
+        Some(response) => response?,
+        None => match edge.clone().answer(request, &headers, &id, &context).await {
+            Ok(response) => response,
+            Err(failure) => reply(refuse(&path, failure))?,
+        },
+    };
+    let after = now().saturating_sub(start);
+    edge.count(&response, after);
+    let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
+    let own = response.headers_mut();
+    match edge.origins.allow(origin) {
+        Some(origin) => {
+            own.set("access-control-allow-origin", origin)?;
+            own.set("access-control-expose-headers", "*")?;
+            own.append("vary", "origin")?;
+        }
+        // A node may allow more.
+        None => own.delete("access-control-allow-origin")?,
     }
+    own.set(REQUEST_ID.as_str(), &id)?;
+    if own.get(PROCESS_TIME)?.is_none() {
+        own.set(PROCESS_TIME, &format!("{:.4}", after.as_secs_f64()))?;
+    }
+    Ok(response)
+}
+
+/// The answer to a browser that asks whether a page may ask. What a page wants to send, a key among it,
+/// it may; `*` would not stand for a key.
+fn preflight(request: &Request, headers: &HeaderMap) -> Option<worker::Result<Response>> {
+    let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    if request.method() != Method::Options {
+        return None;
+    }
+    let mut allowed = HeaderMap::new();
+    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+    if let Some(wanted) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    allowed.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("86400"),
+    );
+    let response = Response::builder().with_headers(Headers::from(allowed));
+    Some(Ok(response.empty()))
 }
 
 /// An answer in the runtime's form.
@@ -135,18 +181,15 @@ fn answer(
 }
 
 /// Says who answered.
-pub fn placed(headers: &mut HeaderMap, place: Place, node: Option<&str>, id: &str) {
+pub fn placed(headers: &mut HeaderMap, place: Place, node: Option<&str>) {
     let word = match place {
         Place::Edge => "edge",
         Place::Node => "node",
     };
     let place = HeaderName::from_static(PLACE);
     headers.insert(place, HeaderValue::from_static(word));
-    let text = [(NODE, node), (REQUEST_ID, Some(id))];
-    for (name, value) in text {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
-        }
+    if let Some(node) = node.and_then(|name| HeaderValue::from_str(name).ok()) {
+        headers.insert(NODE, node);
     }
 }
 
@@ -180,6 +223,7 @@ impl Edge {
             access: Access::of(env)?,
             metrics: Metrics::new().map_err(|error| error.to_string())?,
             upkeep: Upkeep::default(),
+            origins: Origins::parse(&text(env, "CORS").unwrap_or_default()),
             body_limit: number(env, "BODY_LIMIT", BODY_LIMIT)?,
             body_patience: Duration::from_secs(number(env, "BODY_PATIENCE", BODY_PATIENCE)?),
             store: Store::of(env),
@@ -199,11 +243,19 @@ impl Edge {
     async fn answer(
         self: Rc<Self>,
         mut request: Request,
+        headers: &HeaderMap,
+        id: &str,
         context: &Context,
     ) -> Result<Response, Failure> {
         let path = request.path();
-        let headers = HeaderMap::from(request.headers());
-        let caller = self.access.caller(&path, &headers).await?;
+        let caller = match self.access.caller(&path, headers).await {
+            Ok(caller) => caller,
+            Err(failure) => {
+                // Left unread it breaks the connection, and with it this answer.
+                let _ = self.body(&mut request).await;
+                return Err(failure);
+            }
+        };
         self.keep_up(context).await;
         let failed = |error: worker::Error| Failure::Ask(Error::Internal(error.to_string()));
         if request.method() == Method::Get {
@@ -230,8 +282,8 @@ impl Edge {
                 Some(query) => format!("{path}?{query}"),
                 None => path.clone(),
             },
-            id: identifier(&headers),
-            headers,
+            id: id.to_owned(),
+            headers: headers.clone(),
             ask: Ask::read(&path, &body),
             body,
             client: Client::new(request.inner().signal(), context),
@@ -281,13 +333,21 @@ impl Edge {
         let limit = self.body_limit;
         let read = std::pin::pin!(async {
             let mut body = Vec::new();
+            let mut length = 0;
+            // A client hears nothing while it sends: what is too much is read to its end, up to a point.
             while let Some(chunk) = stream.next().await {
-                body.extend(chunk.map_err(unread)?);
-                if body.len() > limit {
-                    return Err(Failure::TooLarge { limit });
+                let chunk = chunk.map_err(unread)?;
+                length += chunk.len();
+                match length {
+                    fits if fits <= limit => body.extend(chunk),
+                    much if much <= limit.saturating_mul(DRAINED) => body.clear(),
+                    _ => break,
                 }
             }
-            Ok(Bytes::from(body))
+            match length > limit {
+                true => Err(Failure::TooLarge { limit }),
+                false => Ok(Bytes::from(body)),
+            }
         });
         match select(read, Delay::from(self.body_patience)).await {
             Either::Left((body, _)) => body,
@@ -317,7 +377,7 @@ impl Edge {
         let response = isolate.answer(request, question.client.clone()).await;
         let response = response.ok_or_else(|| internal("nobody waits for the answer".into()))?;
         let (mut parts, body) = response.into_parts();
-        placed(&mut parts.headers, Place::Edge, None, &question.id);
+        placed(&mut parts.headers, Place::Edge, None);
         let response = answer(parts.status.as_u16(), parts.headers, body);
         response.map_err(|error| internal(error.to_string()))
     }

@@ -222,7 +222,7 @@ fn pass_on(
     for name in HOP.iter().filter(|name| **name != header::CONTENT_LENGTH) {
         headers.remove(name);
     }
-    placed(&mut headers, Place::Node, Some(node), &question.id);
+    placed(&mut headers, Place::Node, Some(node));
     let streams = headers.contains_key(UNBUFFERED);
     let (builder, body) = response.into_parts();
     let builder = builder.with_headers(Headers::from(headers));

@@ -5,6 +5,7 @@
 //! isolate mounts the router of `tinderbox-api`, and what a node sends is passed on as it comes.
 
 pub mod ask;
+pub mod cors;
 pub mod metrics;
 pub mod nodes;
 pub mod place;

@@ -16,7 +16,7 @@ use tinderbox_api::{ClientAddress, Context, Gpu, Keys, Limits, REQUEST_ID};
 use tinderbox_kernels::{Selected, select};
 use tinderbox_protocol::Inference;
 use tokio::net::TcpListener;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 use tower_http::trace::TraceLayer;
 use tracing_subscriber::EnvFilter;
 
@@ -193,15 +193,17 @@ fn keys(settings: &Settings) -> anyhow::Result<Keys> {
 
 /// Who may call from a page.
 fn cors(origins: &str) -> anyhow::Result<CorsLayer> {
+    // A list of headers that says `*` leaves out the key (the Fetch standard).
+    let any = CorsLayer::permissive().allow_headers(AllowHeaders::mirror_request());
     if origins == "*" {
-        return Ok(CorsLayer::permissive());
+        return Ok(any);
     }
     let origins = origins.split(',').map(|origin| {
         let origin = origin.trim();
         HeaderValue::from_str(origin).with_context(|| format!("cors: `{origin}` is no origin"))
     });
     let origins = origins.collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(CorsLayer::permissive().allow_origin(origins))
+    Ok(any.allow_origin(origins))
 }
 
 /// One line an answer; its time is that to the first byte.
