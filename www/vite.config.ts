@@ -55,8 +55,22 @@ function models(): Plugin {
   return { name: "tinderbox-models", configureServer: mount, configurePreviewServer: mount };
 }
 
+/** The headers for hosts of static files that read them from `_headers`, as Cloudflare's do. */
+function headers(): Plugin {
+  const lines = Object.entries(built).map(([name, value]) => `  ${name}: ${value}`);
+  const cached = "/assets/*\n  Cache-Control: public, max-age=31536000, immutable";
+  const source = `/*\n${lines.join("\n")}\n${cached}\n`;
+  return {
+    name: "tinderbox-headers",
+    apply: "build",
+    generateBundle() {
+      this.emitFile({ type: "asset", fileName: "_headers", source });
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [models()],
+  plugins: [models(), headers()],
   // A path that is no file is an error, not the page.
   appType: "mpa",
   // A prebundled package would not find its worker.
