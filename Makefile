@@ -1,6 +1,6 @@
 # The habits of this repository. `make help` prints them.
 
-.PHONY: help run web edge test bench bench-web lint
+.PHONY: help run web edge deploy test bench bench-web lint
 MODEL ?= smollm2-135m-instruct
 
 help: ## print this list
@@ -15,6 +15,9 @@ web: ## build the demo page and serve it on 127.0.0.1:5173
 
 edge: ## build the Cloudflare Worker and run it in workerd on 127.0.0.1:8787
 	scripts/edge.sh
+
+deploy: ## build the Cloudflare Worker and deploy it (docs/deploy.md)
+	scripts/edge.sh deploy
 
 test: ## install what the tests need, and run them all
 	scripts/test.sh

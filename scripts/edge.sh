@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the edge Worker with its model and the demo page, and runs it in workerd: scripts/edge.sh
-# NODES in the environment configures nodes, as in wrangler.toml; PORT is where it listens.
+# Builds the edge Worker with its model and the demo page, and runs it in workerd, or deploys it:
+#   scripts/edge.sh
+#   scripts/edge.sh deploy [options of wrangler deploy]
+# For the first, NODES in the environment configures nodes, as in wrangler.toml; PORT is where it listens.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,4 +16,7 @@ rm -rf "$assets"
 mkdir -p "$assets/models"
 cp -r www/dist/. "$assets"
 target/release/tinderbox pack --model "$model" --embedding q4_1 --out "$assets/models/$model"
+if [[ ${1:-} == deploy ]]; then
+    exec workers/edge/node_modules/.bin/wrangler "$@"
+fi
 exec node workers/edge/local.mjs "$assets"

@@ -15,7 +15,7 @@ test("a request is passed on whole, and its answer comes back whole", async () =
     }));
     const {url} = await keep(edge({vars: {NODES: nodes({url: node.url, secret: "N_KEY"}), N_KEY: "node-key"}}));
     const response = await post(`${url}/v1/completions?x=1`, {prompt: "grüße"}, {
-        headers: {authorization: "Bearer mine", "x-request-id": "id-1"}
+        headers: {authorization: "Bearer mine", "x-request-id": "id-1", "x-request-timeout": "30"}
     });
     assert.equal(response.status, 418);
     assert.equal(await response.text(), "short and stout");
@@ -28,6 +28,7 @@ test("a request is passed on whole, and its answer comes back whole", async () =
     assert.equal(request.url, "/v1/completions?x=1");
     assert.equal(request.body, '{"prompt":"grüße"}');
     assert.equal(request.headers["x-request-id"], "id-1");
+    assert.equal(request.headers["x-request-timeout"], "30", "a deadline, like all that is not of the connection");
     assert.equal(request.headers.authorization, "Bearer node-key", "the caller's key stays here");
 
     const page = await fetch(`${url}/page`);

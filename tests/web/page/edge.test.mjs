@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { worker } from "../../../workers/edge/local.mjs";
 import { launch } from "../browser.mjs";
 import { realModels, SMOLLM2 } from "../package/fixture.mjs";
-import { ask, shoot } from "./fixture.mjs";
+import { ask, openPanel, shoot } from "./fixture.mjs";
 
 const root = resolve(import.meta.dirname, "../../..");
 const tinderbox = process.env.TINDERBOX ?? join(root, "target/release/tinderbox");
@@ -52,6 +52,8 @@ test("the page comes with its policy, and an answer comes from the edge", { skip
   await page.getByLabel("Address of a Tinderbox server").fill(`${edge.url}/v1`);
   await page.getByRole("button", { name: /start .*smollm2-135m-instruct/i }).click();
   await page.getByLabel("Your message").waitFor();
+  await openPanel(page, "Instructions and sampling");
+  await page.getByLabel("Temperature").fill("0");
   await ask(page, "What is the capital of France?");
   const answer = page.locator(".answer").last();
   assert.match(await answer.locator(".prose").innerText(), /Paris/);
