@@ -164,3 +164,38 @@ test("a body over the limit, and one that never ends, are refused before any nod
     assert.equal(fine.requests.length, 0);
     assert.equal((await post(url + CHAT, ASK)).status, 200);
 });
+
+test("neither keys nor prompts are ever logged", async () => {
+    let log = "";
+    const listen = (stream) => stream.on("data", (data) => (log += data));
+    const dead = await scripted(good);
+    dead.stop();
+    const broken = await keep(scripted((request, response) => {
+        response.writeHead(200, {"content-type": "text/event-stream", "x-accel-buffering": "no"});
+        response.write("data: {}\n\n");
+        setTimeout(() => response.destroy(), 100);
+    }));
+    const {url, store} = await guarded({}, {
+        handleRuntimeStdio: (stdout, stderr) => [stdout, stderr].forEach(listen),
+        bindings: {
+            NODES: nodes({url: dead.url, secret: "NODE_KEY", models: ["dead"]}, {url: broken.url, models: ["broken"]}),
+            NODE_KEY: "key-of-the-node"
+        }
+    });
+    await store.put(sum("key-of-alice"), '{"limiter": "MISSING"}');
+    await store.put(sum("key-of-bob"), "no grant");
+    await store.put(sum("key-of-carol"), "{}");
+    const prompt = "a-secret-prompt";
+    for (const key of ["key-of-alice", "key-of-bob", "key-of-carol", "key-of-nobody"]) {
+        for (const model of ["dead", "broken", "unknown"]) {
+            for (const body of [{model, prompt, max_tokens: 3}, {model, messages: [{role: "user", content: prompt}], stream: true}]) {
+                await (await ask(url, key, body, body.prompt ? "/v1/completions" : CHAT)).text();
+            }
+        }
+        await (await ask(url, key, prompt, `/v1/engines/${prompt}/completions?${prompt}`)).text();
+    }
+    await until(() => log.includes("broke off") && log.includes("limits of a key"), "something was logged");
+    for (const secret of ["key-of-", prompt, sum("key-of-alice"), sum("key-of-bob")]) {
+        assert.ok(!log.includes(secret), `${secret} in\n${log}`);
+    }
+});
