@@ -1,6 +1,6 @@
 # The habits of this repository. `make help` prints them.
 
-.PHONY: help run web edge deploy test bench bench-web lint
+.PHONY: help run web edge deploy test bench bench-web bench-edge lint
 MODEL ?= smollm2-135m-instruct
 
 help: ## print this list
@@ -27,6 +27,9 @@ bench: ## measure beside llama.cpp on the same file
 
 bench-web: ## measure the browser package beside wllama, in Chromium
 	scripts/bench-web.sh $(MODEL)
+
+bench-edge: ## measure the edge beside LiteLLM's proxy and wllama
+	scripts/bench-edge.sh $(MODEL)
 
 lint: ## format and clippy, warnings denied
 	cargo fmt --all --check

@@ -20,21 +20,14 @@ export const FIGURES = [
 ];
 
 /** The middle value. */
-const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
+export const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
 
 /**
  * Runs `rounds` rounds of each of `setups` (objects by name). `ours` and `theirs` measure one setup; `rival` is what to
  * call the second. A ratio above 1 means that Tinderbox is better.
  */
 export async function compare({file, setups, rounds, ours, theirs, rival, out = RESULTS, figures = FIGURES}) {
-    const result = {
-        date: new Date().toISOString(),
-        commit: execFileSync("git", ["describe", "--always", "--dirty"], {cwd: here, encoding: "utf8"}).trim(),
-        command: ["node", ...process.argv.slice(1).map((argument) => basename(argument))].join(" "),
-        machine: {cpu: cpus()[0].model, cores: cpus().length, memory_bytes: totalmem(), load_before: loadavg()[0]},
-        file: basename(file),
-        setups: {}
-    };
+    const result = {...circumstances(), file: basename(file), setups: {}};
     for (const [name, setup] of Object.entries(setups)) {
         const runs = [];
         for (let round = 0; round < rounds; round++) {
@@ -55,8 +48,21 @@ export async function compare({file, setups, rounds, ours, theirs, rival, out = 
         result.setups[name] = {...setup, medians, rounds: runs};
     }
 
+    keep(result, out, `${rival}-${basename(file, extname(file))}`);
+}
+
+/** When, where and by what command something is measured. */
+export const circumstances = () => ({
+    date: new Date().toISOString(),
+    commit: execFileSync("git", ["describe", "--always", "--dirty"], {cwd: here, encoding: "utf8"}).trim(),
+    command: ["node", ...process.argv.slice(1).map((argument) => basename(argument))].join(" "),
+    machine: {cpu: cpus()[0].model, cores: cpus().length, memory_bytes: totalmem(), load_before: loadavg()[0]}
+});
+
+/** Writes a result into a folder, under its date and a name. */
+export function keep(result, out, name) {
     mkdirSync(out, {recursive: true});
-    const path = join(out, `${result.date.slice(0, 19).replaceAll(":", "")}-${rival}-${basename(file, extname(file))}.json`);
+    const path = join(out, `${result.date.slice(0, 19).replaceAll(":", "")}-${name}.json`);
     writeFileSync(path, JSON.stringify(result, null, 1) + "\n");
     console.log(`\nwritten: ${path}`);
 }

@@ -1,10 +1,10 @@
 // Runs in the page: one measurement of one engine, `window.measure(engine, setup)`.
 
-/** What both engines are asked: `load` a file, then `complete` a prompt and tell when each token came. */
+/** What both engines are asked: `load` the files of a model, then `complete` a prompt and tell when each token came. */
 const ENGINES = {
-  async tinderbox({ file, device, context }) {
+  async tinderbox({ files, device, context }) {
     const { Tinderbox } = await import("/tinderbox/tinderbox.js");
-    const engine = await Tinderbox.load({ model: file, device, contextLength: context });
+    const engine = await Tinderbox.load({ model: files, device, contextLength: context });
     const { description } = await engine.report();
     return {
       description,
@@ -19,14 +19,14 @@ const ENGINES = {
       },
     };
   },
-  async wllama({ file, device, threads, context }) {
+  async wllama({ files, device, threads, context }) {
     const { Wllama } = await import("/wllama/index.js");
     // It takes the CPU in silence where it does not like the adapter (no shader-f16); only its log says so.
     let log = "";
     const listen = (...words) => (log += `${words.join(" ")}\n`);
     const logger = { debug: listen, log: listen, warn: listen, error: listen };
     const engine = new Wllama({ default: "/wllama/wasm/wllama.wasm" }, { logger });
-    await engine.loadModel([file], {
+    await engine.loadModel(files, {
       n_ctx: context, n_threads: threads, n_gpu_layers: device === "webgpu" ? 999 : 0, warmup: false,
     });
     return {
@@ -44,11 +44,13 @@ const ENGINES = {
   },
 };
 
-window.measure = async (name, { model, prompt, decode, ...setup }) => {
-  const blob = await (await fetch(model)).blob();
-  const file = new File([blob], model.split("/").at(-1));
+window.measure = async (name, { models, prompt, decode, ...setup }) => {
+  const files = await Promise.all(models.map(async (model) => {
+    const blob = await (await fetch(model)).blob();
+    return new File([blob], model.split("/").at(-1));
+  }));
   const start = performance.now();
-  const engine = await ENGINES[name]({ file, ...setup });
+  const engine = await ENGINES[name]({ files, ...setup });
   const loaded = performance.now();
   const times = [];
   let text = "";
