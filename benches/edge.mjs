@@ -8,13 +8,14 @@ import {createHash, randomBytes} from "node:crypto";
 import {mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync} from "node:fs";
 import {createServer} from "node:net";
 import {once} from "node:events";
+import {createRequire} from "node:module";
 import {tmpdir} from "node:os";
-import {join} from "node:path";
+import {basename, join} from "node:path";
 import {fileURLToPath} from "node:url";
 import {parseArgs} from "node:util";
 
 import {gguf} from "../tests/web/package/tiny.mjs";
-import {worker} from "../workers/edge/local.mjs";
+import {bundle, configured, worker} from "../workers/edge/local.mjs";
 import {chromium, words} from "./chromium.mjs";
 import {RESULTS, circumstances, compare, keep, median} from "./report.mjs";
 
@@ -97,6 +98,25 @@ async function litellm(behind) {
     return start(values.litellm, args, port, "/health/liveliness", env);
 }
 
+/** The Worker in workerd alone: miniflare has a Worker of its own in front of it, which also takes time. */
+async function bare(vars) {
+    const {modulesRoot, modules} = bundle();
+    const port = await freePort();
+    const kinds = {ESModule: "esModule", CompiledWasm: "wasm"};
+    const listed = modules.map(({type, path}) => `(name = "${basename(path)}", ${kinds[type]} = embed "${basename(path)}")`);
+    const bindings = Object.entries(vars).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`);
+    const config = join(modulesRoot, "bench.capnp");
+    writeFileSync(config, `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .edge), (name = "internet", network = (allow = ["public", "private"]))],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]);
+const edge :Workerd.Worker = (
+  modules = [${listed.join(", ")}], bindings = [${bindings.join(", ")}],
+  compatibilityDate = "${configured.compatibilityDate}", compatibilityFlags = ${JSON.stringify(configured.compatibilityFlags)});`);
+    const program = createRequire(import.meta.resolve("../workers/edge/local.mjs")).resolve("@cloudflare/workerd-linux-64/bin/workerd");
+    return start(program, ["serve", config], port, "/health");
+}
+
 /** One request; the time until its first byte for a stream, until its end for a whole answer. */
 async function ask(url, stream) {
     const body = {model: "tiny", messages: [{role: "user", content: "hello"}], max_tokens: stream ? 4 : 1, temperature: 0, stream};
@@ -120,18 +140,13 @@ async function ask(url, stream) {
 /** The hop: the same requests to the node, through the edge and through LiteLLM's proxy, one after the other in turn. */
 async function hop() {
     const behind = await node();
-    const before = new Set(children(process.pid));
-    const edge = await worker({
-        assets: false,
-        vars: {NODES: JSON.stringify([{name: "node", url: behind.url}]), KEYS: createHash("sha256").update(KEY).digest("hex")},
-        options: {ratelimits: {}}
+    const edge = await bare({
+        NODES: JSON.stringify([{name: "node", url: behind.url}]), KEYS: createHash("sha256").update(KEY).digest("hex")
     });
-    stops.push(() => edge.stop());
-    const workerd = children(process.pid).filter((pid) => !before.has(pid));
     const proxy = await litellm(behind.url);
     const places = {
         node: {url: behind.url, pids: [behind.pid]},
-        tinderbox: {url: edge.url, pids: workerd},
+        tinderbox: {url: edge.url, pids: [edge.pid]},
         litellm: {url: proxy.url, pids: [proxy.pid, ...children(proxy.pid)]}
     };
     const result = {};

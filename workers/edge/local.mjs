@@ -16,7 +16,8 @@ const {unstable_getMiniflareWorkerOptions: readOptions} = require("wrangler");
 // Of the version that wrangler runs.
 const {Miniflare} = createRequire(require.resolve("wrangler/package.json"))("miniflare");
 
-function bundle() {
+/** What would be uploaded: a folder, its modules with the entry first, and a folder of assets. */
+export function bundle() {
     const folder = mkdtempSync(join(tmpdir(), "tinderbox-edge-"));
     process.on("exit", () => rmSync(folder, {recursive: true, force: true}));
     const assets = join(folder, "assets");
@@ -36,7 +37,8 @@ function bundle() {
     return {modulesRoot: out, modules, assets};
 }
 
-const configured = readOptions(toml).workerOptions;
+/** What wrangler.toml says, in miniflare's words. */
+export const configured = readOptions(toml).workerOptions;
 let built;
 
 /**

@@ -40,7 +40,7 @@ impl Keys {
 
     /// Whether a request for `path` with these headers is let in.
     pub(crate) fn admit(&self, path: &str, headers: &HeaderMap) -> bool {
-        self.is_empty() || is_open(path) || self.holds(&key_sum(headers))
+        self.is_empty() || is_open(path) || self.holds(&key_sum(authorization(headers)))
     }
 
     /// Whether this is the SHA-256 sum of one of them. Compares with all in constant time.
@@ -50,9 +50,18 @@ impl Keys {
     }
 }
 
-/// The SHA-256 sum of the key that a request brings; that of an empty one where it brings none.
-pub fn key_sum(headers: &HeaderMap) -> [u8; 32] {
-    hash(bearer(headers).unwrap_or_default().as_bytes())
+/// The SHA-256 sum of the key in a request's `Authorization`; that of an empty one where there is none.
+pub fn key_sum(authorization: Option<&str>) -> [u8; 32] {
+    hash(
+        authorization
+            .and_then(bearer)
+            .unwrap_or_default()
+            .as_bytes(),
+    )
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()
 }
 
 /// Whether a path needs no key, whatever keys there are.
@@ -64,10 +73,9 @@ fn hash(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// The token of `Authorization: Bearer TOKEN`; the scheme's case does not count (RFC 9110, 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
+/// The token of `Bearer TOKEN`; the scheme's case does not count (RFC 9110, 11.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

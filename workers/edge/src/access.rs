@@ -9,15 +9,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use serde::Deserialize;
 use tinderbox_api::{Failure, Keys, Limits, is_limited, is_open, key_sum};
 use tinderbox_protocol::Error;
 use worker::kv::KvStore;
-use worker::{Env, console_error, console_warn};
+use worker::{Env, Headers, console_error, console_warn};
 
 use crate::config::{number, text};
-use crate::world::now;
+use crate::world::{header, now};
 
 /// How long an answer of KV is believed; KV itself takes as long to spread a change.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -101,15 +100,14 @@ impl Access {
     ///
     /// # Errors
     /// [`Failure::Unauthorized`]; [`Error::Unavailable`] where that cannot be known now.
-    pub async fn caller(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let header = headers.get("cf-connecting-ip");
-        let address = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    pub async fn caller(&self, path: &str, headers: &Headers) -> Result<Caller, Failure> {
+        let address = header(headers, "cf-connecting-ip").and_then(|text| text.parse().ok());
         let caller = |id: String, grant| Caller { id, address, grant };
         if is_open(path) || !self.has_keys() {
             let id = address.map_or_else(String::new, |address: IpAddr| address.to_string());
             return Ok(caller(id, Grant::default()));
         }
-        let sum = key_sum(headers);
+        let sum = key_sum(header(headers, "authorization").as_deref());
         let id: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
         let grant = match self.keys.holds(&sum) {
             true => Some(Grant::default()),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{self, HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{self, HeaderMap};
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use tinderbox_api::{Failure, REQUEST_ID, refuse};
@@ -25,12 +25,12 @@ use crate::nodes::Pool;
 use crate::packed::Store;
 use crate::place::{Local, PLACE, Place, Wish, decide};
 use crate::upkeep::Upkeep;
-use crate::world::now;
+use crate::world::{header, now};
 
 /// Seconds until the head of the answer, as LocalLab's server says them.
 const PROCESS_TIME: &str = "x-process-time";
 /// Names the node that answered.
-const NODE: HeaderName = HeaderName::from_static("x-tinderbox-node");
+const NODE: &str = "x-tinderbox-node";
 
 /// Tokens a sequence of the isolate's model can hold, where the configuration says nothing.
 const CONTEXT: usize = 512;
@@ -73,8 +73,8 @@ pub struct Question {
     pub method: Method,
     /// Path and query.
     pub target: String,
-    /// Its headers.
-    pub headers: HeaderMap,
+    /// Its headers, as the runtime has them: to read all of them into the module takes time.
+    pub headers: Headers,
     /// Its body.
     pub body: Bytes,
     /// Its identifier.
@@ -110,20 +110,19 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
         }
     };
     let start = now();
-    let headers = HeaderMap::from(request.headers());
+    let headers = request.headers().clone();
     let id = identifier(&headers);
-    let mut response = match preflight(&request, &headers) {
-        Some(response) => response?,
-        None => match edge.clone().answer(request, &headers, &id, &context).await {
+    let mut response = match preflight(&request)? {
+        Some(response) => response,
+        None => match edge.clone().answer(request, &id, &context).await {
             Ok(response) => response,
             Err(failure) => reply(refuse(&path, failure))?,
         },
     };
     let after = now().saturating_sub(start);
     edge.count(&response, after);
-    let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
     let own = response.headers_mut();
-    match edge.origins.allow(origin) {
+    match edge.origins.allow(header(&headers, "origin").as_deref()) {
         Some(origin) => {
             own.set("access-control-allow-origin", origin)?;
             own.set("access-control-expose-headers", "*")?;
@@ -141,22 +140,21 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
 
 /// The answer to a browser that asks whether a page may ask. What a page wants to send, a key among it,
 /// it may; `*` would not stand for a key.
-fn preflight(request: &Request, headers: &HeaderMap) -> Option<worker::Result<Response>> {
-    let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+fn preflight(request: &Request) -> worker::Result<Option<Response>> {
+    let wanted = |name| header(request.headers(), name);
+    let Some(method) = wanted("access-control-request-method") else {
+        return Ok(None);
+    };
     if request.method() != Method::Options {
-        return None;
+        return Ok(None);
     }
-    let mut allowed = HeaderMap::new();
-    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-    if let Some(wanted) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    let allowed = Headers::new();
+    allowed.set("access-control-allow-methods", &method)?;
+    if let Some(headers) = wanted("access-control-request-headers") {
+        allowed.set("access-control-allow-headers", &headers)?;
     }
-    allowed.insert(
-        header::ACCESS_CONTROL_MAX_AGE,
-        HeaderValue::from_static("86400"),
-    );
-    let response = Response::builder().with_headers(Headers::from(allowed));
-    Some(Ok(response.empty()))
+    allowed.set("access-control-max-age", "86400")?;
+    Ok(Some(Response::builder().with_headers(allowed).empty()))
 }
 
 /// An answer in the runtime's form.
@@ -181,16 +179,16 @@ fn answer(
 }
 
 /// Says who answered.
-pub fn placed(headers: &mut HeaderMap, place: Place, node: Option<&str>) {
+///
+/// # Errors
+/// A node's name that is no header's value.
+pub fn placed(headers: &Headers, place: Place, node: Option<&str>) -> worker::Result<()> {
     let word = match place {
         Place::Edge => "edge",
         Place::Node => "node",
     };
-    let place = HeaderName::from_static(PLACE);
-    headers.insert(place, HeaderValue::from_static(word));
-    if let Some(node) = node.and_then(|name| HeaderValue::from_str(name).ok()) {
-        headers.insert(NODE, node);
-    }
+    headers.set(PLACE, word)?;
+    node.map_or(Ok(()), |node| headers.set(NODE, node))
 }
 
 impl Edge {
@@ -243,12 +241,11 @@ impl Edge {
     async fn answer(
         self: Rc<Self>,
         mut request: Request,
-        headers: &HeaderMap,
         id: &str,
         context: &Context,
     ) -> Result<Response, Failure> {
         let path = request.path();
-        let caller = match self.access.caller(&path, headers).await {
+        let caller = match self.access.caller(&path, request.headers()).await {
             Ok(caller) => caller,
             Err(failure) => {
                 // Left unread it breaks the connection, and with it this answer.
@@ -269,8 +266,8 @@ impl Edge {
                 _ => {}
             }
         }
-        let wish = headers.get(PLACE).and_then(|value| value.to_str().ok());
-        let wish = Wish::parse(wish).ok_or_else(|| Error::Invalid {
+        let wish = header(request.headers(), PLACE);
+        let wish = Wish::parse(wish.as_deref()).ok_or_else(|| Error::Invalid {
             field: PLACE.into(),
             reason: "must be auto, edge or node".into(),
         })?;
@@ -283,7 +280,7 @@ impl Edge {
                 None => path.clone(),
             },
             id: id.to_owned(),
-            headers: headers.clone(),
+            headers: request.headers().clone(),
             ask: Ask::read(&path, &body),
             body,
             client: Client::new(request.inner().signal(), context),
@@ -309,9 +306,9 @@ impl Edge {
 
     /// Counts an answer by what its headers say.
     fn count(&self, response: &Response, after: Duration) {
-        let header = |name: &str| response.headers().get(name).ok().flatten();
-        let place = header(PLACE).unwrap_or_else(|| "none".into());
-        let node = header(NODE.as_str()).unwrap_or_default();
+        let said = |name| header(response.headers(), name);
+        let place = said(PLACE).unwrap_or_else(|| "none".into());
+        let node = said(NODE).unwrap_or_default();
         let status = response.status_code();
         self.metrics.answered(&place, &node, status, after);
     }
@@ -326,12 +323,20 @@ impl Edge {
             return Ok(Bytes::new());
         }
         let unread = |error: worker::Error| Failure::Unread(error.to_string());
-        // A request without any has no stream.
-        let Ok(mut stream) = request.stream() else {
-            return Ok(Bytes::new());
-        };
         let limit = self.body_limit;
+        let length = header(request.headers(), "content-length");
+        let fits =
+            length.is_some_and(|text| text.parse().is_ok_and(|length: usize| length <= limit));
         let read = std::pin::pin!(async {
+            if fits {
+                // All at once: each piece of a stream takes time.
+                let body = request.bytes().await.map_err(unread)?;
+                return Ok(Bytes::from(body));
+            }
+            // A request without any has no stream.
+            let Ok(mut stream) = request.stream() else {
+                return Ok(Bytes::new());
+            };
             let mut body = Vec::new();
             let mut length = 0;
             // A client hears nothing while it sends: what is too much is read to its end, up to a point.
@@ -373,21 +378,23 @@ impl Edge {
             .uri(&question.target)
             .body(Body::from(question.body.clone()))
             .map_err(|error| internal(error.to_string()))?;
-        *request.headers_mut() = question.headers.clone();
+        *request.headers_mut() = HeaderMap::from(&question.headers);
         let response = isolate.answer(request, question.client.clone()).await;
         let response = response.ok_or_else(|| internal("nobody waits for the answer".into()))?;
-        let (mut parts, body) = response.into_parts();
-        placed(&mut parts.headers, Place::Edge, None);
+        let (parts, body) = response.into_parts();
         let response = answer(parts.status.as_u16(), parts.headers, body);
-        response.map_err(|error| internal(error.to_string()))
+        let placed = response.and_then(|mut response| {
+            placed(response.headers_mut(), Place::Edge, None)?;
+            Ok(response)
+        });
+        placed.map_err(|error| internal(error.to_string()))
     }
 }
 
 /// The caller's identifier where it is sane, else a new one.
-fn identifier(headers: &HeaderMap) -> String {
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let sane = given.filter(|id| {
+fn identifier(headers: &Headers) -> String {
+    let sane = header(headers, REQUEST_ID.as_str()).filter(|id| {
         (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
     });
-    sane.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned)
+    sane.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
 }

@@ -1,25 +1,22 @@
 //! A request to a node, and its answer passed on as it comes.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use futures::StreamExt;
+use futures::FutureExt;
 use futures::future::{Either, select};
-use futures::stream::unfold;
-use js_sys::Uint8Array;
+use js_sys::{Array, Promise, Uint8Array};
 use tinderbox_api::{Failure, REQUEST_ID, refuse};
 use tinderbox_protocol::Error;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use worker::{
-    ByteStream, Delay, Fetch, Headers, Method, RequestInit, RequestRedirect, Response,
-    ResponseBody, console_error, console_warn,
+    Delay, Method, RequestInit, RequestRedirect, Response, ResponseBody, console_error,
+    console_warn,
 };
 
 use crate::config::text;
 use crate::edge::{Edge, Question, placed};
-use crate::gone::UntilGone;
 use crate::nodes::Node;
 use crate::place::Place;
 use crate::world::now;
@@ -28,27 +25,33 @@ use crate::world::now;
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Headers of one connection (RFC 9110, 7.6.1), and what the runtime sets itself.
-const HOP: [HeaderName; 10] = [
-    header::ACCEPT_ENCODING,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::HOST,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+const HOP: [&str; 9] = [
+    "accept-encoding",
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// What our nodes put on streams, so that nothing on the way collects them.
-const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+const UNBUFFERED: &str = "x-accel-buffering";
 
 #[wasm_bindgen]
 extern "C" {
     /// A signal that fires with the first of several.
     #[wasm_bindgen(js_namespace = AbortSignal, js_name = any)]
     fn any_signal(signals: Vec<web_sys::AbortSignal>) -> web_sys::AbortSignal;
+}
+
+#[wasm_bindgen(module = "/pass.mjs")]
+extern "C" {
+    /// A stream of the same bytes, and a promise of whether the source broke off; see there.
+    #[wasm_bindgen(js_name = passOn)]
+    fn pass_through(source: &web_sys::ReadableStream, words: Uint8Array) -> Array;
 }
 
 /// Counts as waiting until it is dropped.
@@ -117,13 +120,13 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
                         let edge = edge.clone();
                         move || edge.pool.borrow_mut().failed(index, now())
                     };
-                    return Ok(pass_on(response, &name, question, broken));
+                    return pass_on(response, &name, question, broken).map_err(internal);
                 }
             },
         }
     }
     if let Some((response, name)) = refused {
-        return Ok(pass_on(response, &name, question, || ()));
+        return pass_on(response, &name, question, || ()).map_err(internal);
     }
     let opens_in = edge.pool.borrow().opens_in(model, now());
     Err(Failure::Ask(match (opens_in, model) {
@@ -141,20 +144,20 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
 /// The question to a node, given up when the client goes or the node takes too long for its headers.
 async fn send(edge: &Edge, index: usize, question: &Question) -> Result<Response, String> {
     let node = edge.pool.borrow().node(index).clone();
-    let mut headers = question.headers.clone();
+    let headers = question.headers.clone();
+    let js = |error: worker::Error| error.to_string();
     for name in HOP {
-        headers.remove(name);
+        headers.delete(name).map_err(js)?;
     }
+    headers.delete("content-length").map_err(js)?;
     // The caller's key is for us, where we ask for one.
     if node.secret.is_some() || edge.access.has_keys() {
-        headers.remove(header::AUTHORIZATION);
+        headers.delete("authorization").map_err(js)?;
     }
-    if let Ok(id) = HeaderValue::from_str(&question.id) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.set(REQUEST_ID.as_str(), &question.id).map_err(js)?;
     let mut init = RequestInit::new();
     init.with_method(question.method.clone())
-        .with_headers(Headers::from(headers));
+        .with_headers(headers);
     if !matches!(question.method, Method::Get | Method::Head) {
         init.with_body(Some(Uint8Array::from(&question.body[..]).into()));
     }
@@ -189,11 +192,17 @@ pub async fn fetch(
     init.set_signal(Some(&any_signal(signals)));
     let url = format!("{}{target}", node.url.trim_end_matches('/'));
     let request = web_sys::Request::new_with_str_and_init(&url, &init).map_err(js)?;
-    let request = worker::Request::from(request);
     let asked = std::pin::pin!(async {
         match &node.binding {
-            Some(name) => edge.env.service(name)?.fetch_request(request).await,
-            None => Fetch::Request(request).send().await,
+            Some(name) => {
+                let request = worker::Request::from(request);
+                edge.env.service(name)?.fetch_request(request).await
+            }
+            None => {
+                let world: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+                let answer = JsFuture::from(world.fetch_with_request(&request)).await?;
+                Ok(answer.unchecked_into::<web_sys::Response>().into())
+            }
         }
     });
     match select(asked, Delay::from(patience)).await {
@@ -213,57 +222,43 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
 
 /// The node's answer, its bytes untouched. Of a stream that breaks off the client is told, and `broken`.
 fn pass_on(
-    response: Response,
+    mut response: Response,
     node: &str,
     question: &Question,
     broken: impl FnOnce() + 'static,
-) -> Response {
-    let mut headers = HeaderMap::from(response.headers());
-    for name in HOP.iter().filter(|name| **name != header::CONTENT_LENGTH) {
-        headers.remove(name);
+) -> worker::Result<Response> {
+    let headers = response.headers_mut().clone();
+    for name in HOP {
+        headers.delete(name)?;
     }
-    placed(&mut headers, Place::Node, Some(node));
-    let streams = headers.contains_key(UNBUFFERED);
+    placed(&headers, Place::Node, Some(node))?;
+    let streams = headers.has(UNBUFFERED)?;
     let (builder, body) = response.into_parts();
-    let builder = builder.with_headers(Headers::from(headers));
-    match body {
+    let body = match body {
         ResponseBody::Stream(stream) if streams => {
-            let stream = watched(ByteStream::from(stream), question, broken);
-            let passed = builder.from_stream(stream);
-            passed.unwrap_or_else(|error| internal(question.path(), error.to_string()))
+            let words = Uint8Array::from(&last_words(question.path())[..]);
+            let passed = pass_through(&stream, words);
+            let over = JsFuture::from(passed.get(1).unchecked_into::<Promise>());
+            spawn_local(async move {
+                if over.await.is_ok_and(|over| over.is_truthy()) {
+                    console_warn!("a node broke off");
+                    broken();
+                }
+            });
+            ResponseBody::Stream(passed.get(0).unchecked_into())
         }
-        body => builder.body(body),
-    }
-}
-
-/// A node's stream, with an error of the dialect at its end where it breaks off.
-fn watched(
-    stream: ByteStream,
-    question: &Question,
-    broken: impl FnOnce() + 'static,
-) -> impl futures::Stream<Item = Result<Vec<u8>, worker::Error>> + 'static {
-    let path = question.path().to_owned();
-    let stream = UntilGone::new(stream, question.client.clone());
-    unfold(Some((stream, path, broken)), |state| async move {
-        let (held, path, broken) = state?;
-        let next = poll_fn(|cx| held.poll(|stream| stream.poll_next_unpin(cx)));
-        match next.await.flatten()? {
-            Ok(chunk) => Some((Ok(chunk), Some((held, path, broken)))),
-            Err(error) => {
-                console_warn!("a node broke off: {error}");
-                broken();
-                Some((Ok(last_words(&path).await), None))
-            }
-        }
-    })
+        body => body,
+    };
+    Ok(builder.with_headers(headers).body(body))
 }
 
 /// The frame that says that an answer is not complete.
-async fn last_words(path: &str) -> Vec<u8> {
+fn last_words(path: &str) -> Vec<u8> {
     let error = Error::Internal("the node that computed the answer broke off".into());
     let (_, body) = refuse(path, Failure::Ask(error)).into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await;
-    let body = body.unwrap_or_default();
+    // It is there already.
+    let body = axum::body::to_bytes(body, usize::MAX).now_or_never();
+    let body = body.and_then(Result::ok).unwrap_or_default();
     // TextSynth's streams are plain JSON lines.
     let prefix: &[u8] = match path.contains("/v1/engines/") {
         true => b"",
@@ -272,8 +267,6 @@ async fn last_words(path: &str) -> Vec<u8> {
     [prefix, &body, b"\n\n"].concat()
 }
 
-fn internal(path: &str, reason: String) -> Response {
-    console_error!("{path}: {reason}");
-    let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
-    Response::builder().with_status(status).empty()
+fn internal(error: worker::Error) -> Failure {
+    Error::Internal(error.to_string()).into()
 }

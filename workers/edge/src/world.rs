@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use js_sys::Date;
 use tinderbox_api::{Machine, Place};
+use worker::Headers;
 
 /// Time since 1970.
 pub fn now() -> Duration {
     Duration::from_secs_f64(Date::now() / 1000.0)
+}
+
+/// A header's value; `None` where there is none.
+pub fn header(headers: &Headers, name: &str) -> Option<String> {
+    headers.get(name).ok().flatten()
 }
 
 /// An isolate: its clock and its identifiers.
