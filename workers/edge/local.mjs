@@ -12,7 +12,7 @@ import {fileURLToPath} from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const toml = join(here, "../../wrangler.toml");
 const require = createRequire(import.meta.url);
-const {unstable_getMiniflareWorkerOptions: readOptions} = require("wrangler");
+const {unstable_getMiniflareWorkerOptions: optionsOf, unstable_readConfig: readConfig} = require("wrangler");
 // Of the version that wrangler runs.
 const {Miniflare} = createRequire(require.resolve("wrangler/package.json"))("miniflare");
 
@@ -37,8 +37,8 @@ export function bundle() {
     return {modulesRoot: out, modules, assets};
 }
 
-/** What wrangler.toml says, in miniflare's words. */
-export const configured = readOptions(toml).workerOptions;
+/** What wrangler.toml says, in miniflare's words, but for its folder of assets: a clone has none until it is built. */
+export const configured = optionsOf({...readConfig({config: toml}, {hideWarnings: true}), assets: undefined}).workerOptions;
 let built;
 
 /**
