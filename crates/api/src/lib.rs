@@ -37,7 +37,7 @@ use axum::routing::{MethodRouter, get};
 use axum::{Extension, middleware};
 
 pub use context::{Context, DEFAULT_BODY_LIMIT, Gpu, Machine, Place, Space};
-pub use dialects::{is_limited, refuse};
+pub use dialects::{break_off, is_limited, refuse};
 pub use failure::Failure;
 pub use keys::{Keys, is_open, key_sum};
 pub use limits::{ClientAddress, Limits};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use common::*;
 use serde_json::{Value, json};
+use tinderbox_api::break_off;
 use tinderbox_protocol::Error;
 
 #[common::async_test]
@@ -29,6 +30,40 @@ async fn a_failure_in_mid_stream_is_an_error_event_and_cancels_the_rest() {
     assert_eq!(error["error"]["message"], "internal error: device lost");
     assert_eq!(got.body.matches("\"error\"").count(), 1);
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
+}
+
+#[common::async_test]
+async fn who_passes_a_stream_on_ends_it_as_the_dialect_does() {
+    let error = Error::Internal("device lost".into());
+    let prompt = json!({"prompt": "a", "stream": true});
+    let messages = json!({"messages": hi(), "stream": true});
+    let inputs = json!({"inputs": "a", "stream": true});
+    for (path, body) in [
+        ("/v1/completions", &prompt),
+        ("/openai/v1/chat/completions", &messages),
+        ("/lorax/v1/chat/completions", &messages),
+        ("/generate", &prompt),
+        ("/locallab/generate", &prompt),
+        ("/chat", &messages),
+        ("/locallab/chat", &messages),
+        ("/", &inputs),
+        ("/lorax", &inputs),
+        ("/generate_stream", &inputs),
+        ("/x/deployments/v2/llms/tiny/generate_stream", &inputs),
+        ("/v1/engines/tiny/completions", &prompt),
+        ("/textsynth/v1/engines/tiny/chat", &messages),
+    ] {
+        let fake = Arc::new(Fake {
+            fail_after: Some((1, error.clone())),
+            ..Fake::default()
+        });
+        let got = post(&fake, path, body.to_string()).await;
+        assert_eq!(got.status, StatusCode::OK, "{path}: {}", got.body);
+        let end = String::from_utf8(break_off(path, error.clone())).unwrap();
+        let before = got.body.strip_suffix(&end);
+        let before = before.unwrap_or_else(|| panic!("{path}: {end:?} in {:?}", got.body));
+        assert!(before.ends_with("\n\n") && end.ends_with("\n\n"), "{path}");
+    }
 }
 
 #[common::async_test]

@@ -18,12 +18,13 @@ use std::collections::BTreeMap;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-
+use tinderbox_protocol::Error;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use crate::failure::{Failure, Refusal};
 use crate::{Context, Routes, own_routes};
+use locallab::stream::Frame;
 
 /// A way to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +182,27 @@ pub fn refuse(path: &str, failure: Failure) -> Response {
         Some(dialect) => dialect.refuse(failure),
         None => Refusal::<union::Union>::from(failure).into_response(),
     }
+}
+
+/// What ends the stream of an answer at a path where it fails: an error in the form that clients of this
+/// stream look for.
+pub fn break_off(path: &str, error: Error) -> Vec<u8> {
+    let mut end = Vec::new();
+    let (_, plain) = Dialect::forced(path);
+    match (Dialect::of(path), plain) {
+        // Nobody else streams there.
+        (Some(Dialect::LocalLab) | None, "/generate") => {
+            locallab::stream::broken(Frame::Text, error, &mut end);
+        }
+        (Some(Dialect::LocalLab), _) => locallab::stream::broken(Frame::Chat, error, &mut end),
+        (Some(Dialect::TextSynth), _) => textsynth::stream::broken(error, &mut end),
+        (Some(Dialect::OpenAi), _) => openai::form::broken(error, &mut end),
+        // LoRAX has OpenAI's.
+        (_, plain) if plain.starts_with("/v1/") => openai::form::broken(error, &mut end),
+        // At `/`, too: LiteLLM asks for no streams.
+        _ => lorax::stream::broken(error, &mut end),
+    }
+    end
 }
 
 /// Answers where nothing is served.

@@ -7,7 +7,7 @@ mod instructions;
 mod machine;
 mod models;
 mod reply;
-mod stream;
+pub(super) mod stream;
 mod system;
 mod wire;
 

@@ -14,12 +14,31 @@ const MARKS: [&str; 3] = ["[DONE]", "[ERROR]", "Error:"];
 
 /// What an event is made of.
 #[derive(Clone, Copy)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// The line `data: <text>`.
     Text,
     /// The same and a line of JSON, which parsers of server-sent events ignore. The command line
     /// reads the first, the Python client's `stream_chat` the second.
     Chat,
+}
+
+impl Frame {
+    fn write(self, text: &str, chunk: Value, out: &mut Vec<u8>) {
+        // No client undoes this, but all need one line.
+        let line = text.replace('\n', "\\n").replace('\r', "\\r");
+        let event = match self {
+            Frame::Text => format!("data: {line}\n\n"),
+            Frame::Chat => format!("data: {line}\n{chunk}\n\n"),
+        };
+        out.extend(event.into_bytes());
+    }
+}
+
+/// The end of a stream that fails.
+pub(crate) fn broken(frame: Frame, error: Error, out: &mut Vec<u8>) {
+    let message = Failure::from(error).message();
+    let value = json!({ "error": message });
+    frame.write(&format!("[ERROR] {message}"), value, out);
 }
 
 /// A streamed answer.
@@ -47,14 +66,12 @@ impl Encoder for Texts {
     fn error(&mut self, error: Error, out: &mut Vec<u8>) {
         tracing::warn!(%error, "a stream ended early");
         self.flush(out);
-        let message = Failure::from(error).message();
-        let value = json!({ "error": message });
-        self.frame(&format!("[ERROR] {message}"), value, out);
+        broken(self.frame, error, out);
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
         self.flush(out);
-        self.frame("[DONE]", json!("[DONE]"), out);
+        self.frame.write("[DONE]", json!("[DONE]"), out);
     }
 }
 
@@ -89,17 +106,7 @@ impl Texts {
 
     fn piece(&self, text: &str, out: &mut Vec<u8>) {
         let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
-        self.frame(text, chunk, out);
-    }
-
-    fn frame(&self, text: &str, chunk: Value, out: &mut Vec<u8>) {
-        // No client undoes this, but all need one line.
-        let line = text.replace('\n', "\\n").replace('\r', "\\r");
-        let event = match self.frame {
-            Frame::Text => format!("data: {line}\n\n"),
-            Frame::Chat => format!("data: {line}\n{chunk}\n\n"),
-        };
-        out.extend(event.into_bytes());
+        self.frame.write(text, chunk, out);
     }
 }
 

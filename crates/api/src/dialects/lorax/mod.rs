@@ -6,7 +6,7 @@ pub(super) mod errors;
 mod headers;
 mod info;
 mod reply;
-mod stream;
+pub(super) mod stream;
 mod tokenizer;
 mod unserved;
 mod wire;

@@ -23,7 +23,7 @@ pub(super) async fn answer(context: &Context, plan: Plan) -> Result<Response, Er
         // LoRAX tells these two in the stream, where its clients look for them.
         Some(error) => {
             let mut event = Vec::new();
-            sse::event(&Lorax::body(&error.into()), &mut event);
+            broken(error, &mut event);
             Body::from(event)
         }
         None => {
@@ -32,6 +32,11 @@ pub(super) async fn answer(context: &Context, plan: Plan) -> Result<Response, Er
         }
     };
     Ok((headers, sse::response(body)).into_response())
+}
+
+/// The end of a stream that fails.
+pub(crate) fn broken(error: Error, out: &mut Vec<u8>) {
+    sse::event(&Lorax::body(&error.into()), out);
 }
 
 /// What a stream cannot give.
@@ -119,7 +124,7 @@ impl Encoder for Tokens {
     fn error(&mut self, error: Error, out: &mut Vec<u8>) {
         tracing::warn!(%error, "a stream ended early");
         self.send(None, None, out);
-        sse::event(&Lorax::body(&error.into()), out);
+        broken(error, out);
     }
 
     fn end(&mut self, _out: &mut Vec<u8>) {}

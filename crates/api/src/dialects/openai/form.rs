@@ -116,6 +116,12 @@ impl Head {
     }
 }
 
+/// The end of a stream that fails.
+pub(crate) fn broken(error: Error, out: &mut Vec<u8>) {
+    sse::event(&OpenAi::body(&error.into()), out);
+    sse::done(out);
+}
+
 /// A stream of chunks.
 struct Chunks<F> {
     head: Head,
@@ -136,8 +142,7 @@ impl<F: Form> Encoder for Chunks<F> {
 
     fn error(&mut self, error: Error, out: &mut Vec<u8>) {
         tracing::warn!(answer = self.head.id, %error, "a stream ended early");
-        sse::event(&OpenAi::body(&error.into()), out);
-        sse::done(out);
+        broken(error, out);
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

@@ -5,7 +5,7 @@ mod ask;
 mod chat;
 mod completion;
 pub(super) mod errors;
-mod form;
+pub(super) mod form;
 mod logprobs;
 pub(super) mod messages;
 mod models;

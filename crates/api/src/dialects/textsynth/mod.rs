@@ -5,7 +5,7 @@ mod ask;
 pub(super) mod errors;
 mod reply;
 mod score;
-mod stream;
+pub(super) mod stream;
 mod tokenizer;
 mod wire;
 

@@ -61,7 +61,7 @@ impl Encoder for Answers {
 
     fn error(&mut self, error: Error, out: &mut Vec<u8>) {
         tracing::warn!(%error, "a stream ended early");
-        line(&TextSynth::body(&error.into()), out);
+        broken(error, out);
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -74,6 +74,11 @@ impl Encoder for Answers {
         };
         line(&answer, out);
     }
+}
+
+/// The end of a stream that fails.
+pub(crate) fn broken(error: Error, out: &mut Vec<u8>) {
+    line(&TextSynth::body(&error.into()), out);
 }
 
 fn line(answer: &impl Serialize, out: &mut Vec<u8>) {
