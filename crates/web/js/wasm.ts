@@ -35,6 +35,6 @@ export interface WasmAnswer {
 }
 
 export interface Wasm {
-  /** `onProgress(loaded, total)` counts bytes of the files that were read; after the loss of the device they are read again, so they stay readable. Rejects with an `Error` whose message names file and tensor. */
+  /** `onProgress(loaded, total)` counts bytes of the files that were read; after the loss of the device they are read again, so they stay readable. Rejects with an `Error` whose `code` is an `ErrorCode`, and whose message names device, or file and tensor. */
   load(files: ModelFile[], options: WasmOptions, onProgress: (loaded: number, total: number) => void): Promise<WasmEngine>;
 }

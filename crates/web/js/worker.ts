@@ -50,8 +50,9 @@ async function load({ plan, device, contextLength }: Call & { call: "load" }, me
   try {
     engine = await wasm.load(files, { name: plan.model, device, contextLength }, (read) => meter.at(read));
   } catch (error) {
-    if (error instanceof WebAssembly.RuntimeError || error instanceof TinderboxError) throw error;
-    throw new TinderboxError("invalid_model", error instanceof Error ? error.message : String(error));
+    // The module names the kind of failure.
+    const { code, message } = error as Error & { code?: ErrorCode };
+    throw code ? new TinderboxError(code, message) : error;
   }
   void engine.ended().then((reason) => end(isLoss(reason) ? "device_lost" : "unavailable", reason));
   meter.start("ready", names, total, total);
@@ -78,8 +79,14 @@ function end(code: ErrorCode, message: string): void {
   postMessage(ended);
 }
 
-// After a trap the module's memory is in no known state: nothing more is asked of it.
-addEventListener("error", ({ message }) => end("internal", `the engine broke down: ${message}`));
+// After a panic or a trap the module's memory is in no known state: nothing more is asked of it.
+addEventListener("error", ({ message }) => brokeDown(message));
 addEventListener("unhandledrejection", ({ reason }) => {
-  if (reason instanceof WebAssembly.RuntimeError) end("internal", `the engine broke down: ${reason.message}`);
+  if (reason instanceof WebAssembly.RuntimeError || reason?.name === "Panic") brokeDown(reason.message);
 });
+
+function brokeDown(why: string): void {
+  // A GPU that has no room for a buffer says so by an event, which the module panics at.
+  if (why.includes("wgpu error: Out of Memory")) end("memory", "the GPU has no memory left for the model: choose a smaller model, a shorter context, or the CPU");
+  else end("internal", `the engine broke down: ${why}`);
+}

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
 use tinderbox_engine::{Limits as EngineLimits, Reload, Service, Setup};
 use tinderbox_kernels::{Adapter, Choice, Selected, SelfTest, select_webgpu};
-use tinderbox_model::{Checkpoint, Decoder, Storage};
+use tinderbox_model::{Checkpoint, Decoder, Error, Storage};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
+use crate::failure::{Failure, throw_panics};
 use crate::fetch::{self, Answer};
-use crate::files::{Meter, ModelFile, WorkerFile, message};
+use crate::files::{Meter, ModelFile, WorkerFile};
 use crate::place::{Tab, adapter_name, now, uptime};
 use crate::turns::Turns;
 
@@ -57,15 +58,15 @@ pub struct WasmEngine {
 /// bytes there are; it is called again where the loss of the device made a second reading needed.
 ///
 /// # Errors
-/// No such device, a wrong kernel on a device that was asked for by name, an unreadable or
-/// unsupported checkpoint.
+/// With a `code`: no such device, a wrong kernel on a device that was asked for by name, an
+/// unreadable or unsupported checkpoint.
 #[wasm_bindgen]
 pub async fn load(
     files: Vec<ModelFile>,
     options: WasmOptions,
     on_progress: Function,
-) -> Result<WasmEngine, JsError> {
-    console_error_panic_hook::set_once();
+) -> Result<WasmEngine, JsValue> {
+    throw_panics();
     let setup = Setup {
         name: options.name(),
         context: match options.context_length() {
@@ -86,7 +87,7 @@ pub async fn load(
     };
     let source = Source {
         files,
-        choice: options.device().parse()?,
+        choice: options.device().parse().map_err(Failure::from)?,
         setup: setup.clone(),
         on_progress,
     };
@@ -105,8 +106,7 @@ pub async fn load(
         };
         // Nobody listens any more once the engine is freed.
         let _ = end.send(reason);
-    });
-    let turns = turns.map_err(|thrown| JsError::new(&message(&thrown)))?;
+    })?;
     Ok(WasmEngine {
         router: router(Context {
             inference: Arc::new(service.clone()),
@@ -182,11 +182,10 @@ struct Loaded {
 }
 
 impl Source {
-    async fn load(&self) -> Result<Loaded, JsError> {
+    async fn load(&self) -> Result<Loaded, Failure> {
         let checkpoint = open(self.files.clone(), self.on_progress.clone()).await?;
         let (selected, adapter) = select_webgpu(self.choice, adapter_name().await).await?;
-        let tested = selected.tested(self.choice, &checkpoint.formats()).await?;
-        let (selected, tests) = tested;
+        let (selected, tests) = selected.tested(self.choice, &checkpoint.formats()).await?;
         let (plan, _) = self.setup.plan(&checkpoint, &selected.device);
         Ok(Loaded {
             decoder: Decoder::load(&checkpoint, &selected.device, plan).await?,
@@ -203,8 +202,7 @@ impl Source {
         Box::new(move || {
             let (source, facts) = (source.clone(), facts.clone());
             Box::pin(async move {
-                let loaded = source.load().await;
-                let loaded = loaded.map_err(|error| message(&error.into()))?;
+                let loaded = source.load().await.map_err(|failure| failure.message)?;
                 facts.replace(loaded.facts);
                 Ok(loaded.decoder)
             })
@@ -212,7 +210,7 @@ impl Source {
     }
 }
 
-async fn open(files: Vec<ModelFile>, on_progress: Function) -> Result<Checkpoint, JsError> {
+async fn open(files: Vec<ModelFile>, on_progress: Function) -> Result<Checkpoint, Error> {
     let meter = Meter::new(&files, on_progress);
     let files = files.into_iter();
     let files: Vec<Box<dyn Storage>> = files
@@ -220,8 +218,8 @@ async fn open(files: Vec<ModelFile>, on_progress: Function) -> Result<Checkpoint
         .collect();
     // One file is a GGUF whatever it is called; of several, a folder's configuration decides.
     match files.iter().any(|file| file.name() == "config.json") {
-        true => Ok(Checkpoint::from_files("model", files).await?),
-        false => Ok(Checkpoint::from_gguf(files).await?),
+        true => Checkpoint::from_files("model", files).await,
+        false => Checkpoint::from_gguf(files).await,
     }
 }
 

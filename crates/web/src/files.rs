@@ -100,7 +100,7 @@ impl Storage for WorkerFile {
 }
 
 /// What a thrown value says.
-pub fn message(thrown: &JsValue) -> String {
+fn message(thrown: &JsValue) -> String {
     let text = js_sys::Reflect::get(thrown, &"message".into())
         .ok()
         .and_then(|message| message.as_string());

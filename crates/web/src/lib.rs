@@ -6,6 +6,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod engine;
+mod failure;
 mod fetch;
 mod files;
 mod place;

@@ -70,7 +70,31 @@ test("a kernel that computes wrongly is named, and `auto` goes on without it", a
   const wrong = report.selfTest.filter(({ passed }) => !passed);
   assert.ok(wrong.length > 0);
   assert.match(report.reason, new RegExp(wrong[0].kernel));
+  assert.equal(refused.code, "unsupported");
   assert.match(refused.message, new RegExp(wrong[0].kernel));
+});
+
+test("a GPU that does not start is unsupported, and one without room for the model has a code of its own", async () => {
+  const refused = async (script) => {
+    const page = await world.open();
+    await scripted(page, script);
+    const error = await page.evaluate(() => caught(Tinderbox.load({ model: "/models/tiny.gguf", device: "webgpu" })));
+    await page.context().close();
+    return error;
+  };
+  const silent = await refused(`GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException("no", "OperationError"));`);
+  assert.equal(silent.code, "unsupported", silent.message);
+  assert.match(silent.message, /swiftshader.* did not start/);
+
+  const full = await refused(`
+    const make = GPUDevice.prototype.createBuffer;
+    GPUDevice.prototype.createBuffer = function (how) {
+      const error = new GPUOutOfMemoryError("full");
+      setTimeout(() => this.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error })));
+      return make.call(this, how);
+    };`);
+  assert.equal(full.code, "memory", full.message);
+  assert.match(full.message, /smaller model/);
 });
 
 test("without WebGPU `auto` takes the CPU and says so, and `webgpu` is refused before any download", async () => {
