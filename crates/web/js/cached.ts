@@ -80,7 +80,7 @@ class CachedDrawer implements Drawer {
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
     this.size += bytes.length;
-    if (this.#waitingBytes >= SEGMENT) await this.close();
+    if (this.#waitingBytes >= SEGMENT) await this.#write();
   }
 
   async clear(): Promise<void> {
@@ -91,10 +91,21 @@ class CachedDrawer implements Drawer {
   }
 
   async close(): Promise<void> {
-    if (this.#waitingBytes === 0) return;
-    await this.#cache.put(address(this.#folder, this.#segments++), new Response(new Blob(this.#waiting)));
+    if (this.#waitingBytes > 0) await this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const segment = new Blob(this.#waiting);
     this.#waiting = [];
     this.#waitingBytes = 0;
+    try {
+      await this.#cache.put(address(this.#folder, this.#segments), new Response(segment));
+    } catch (error) {
+      // Not tried again at the end: what was refused is not here.
+      this.size -= segment.size;
+      throw error;
+    }
+    this.#segments++;
   }
 }
 

@@ -36,27 +36,36 @@ export async function download(job: Job): Promise<void> {
 
   const drawer = await shelf.drawer(kept.name, at);
   try {
+    await fill(job, drawer, digest);
+    await shelf.note(kept);
+  } catch (error) {
+    if ((error as DOMException).name === "QuotaExceededError") throw await outOfSpace(part, drawer);
+    throw error;
+  }
+}
+
+type Digest = Awaited<ReturnType<typeof createSHA256>>;
+
+async function fill(job: Job, drawer: Drawer, digest: Digest): Promise<void> {
+  const { shelf, kept, at, sha256 } = job;
+  const part = kept.parts[at]!;
+  try {
     await attempts(job, drawer, digest);
     const found = digest.digest();
-    if (job.sha256 && found !== job.sha256) {
+    if (sha256 && found !== sha256) {
       await drawer.clear();
       Object.assign(part, { etag: null, modified: null });
       await shelf.note(kept);
-      throw new TinderboxError("checksum", `${part.file}: SHA-256 is ${found}, not ${job.sha256} as expected; `
+      throw new TinderboxError("checksum", `${part.file}: SHA-256 is ${found}, not ${sha256} as expected; `
         + `what came from ${part.url} was deleted`);
     }
     part.sha256 = found;
     part.total = drawer.size;
-  } catch (error) {
-    if ((error as DOMException).name === "QuotaExceededError") throw await outOfSpace(part, drawer);
-    throw error;
   } finally {
+    // The last bytes may be written here, and refused.
     await drawer.close();
   }
-  await shelf.note(kept);
 }
-
-type Digest = Awaited<ReturnType<typeof createSHA256>>;
 
 async function attempts(job: Job, drawer: Drawer, digest: Digest): Promise<void> {
   const part = job.kept.parts[job.at]!;

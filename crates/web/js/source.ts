@@ -27,19 +27,33 @@ export function planOf({ model, models, sha256 }: LoadOptions, catalog: readonly
     throw new TinderboxError("invalid_request", "model: is not a name, not addresses and not files", "model");
   }
 
-  const hashes = hashesOf(sha256, list.length);
-  const addresses = list.map((item, at) => addressOf(item, hashes[at] ?? null, catalog));
-  return { model: modelName(addresses.map(({ url }) => new URL(url).pathname)), key: addresses[0]!.url, addresses };
+  const named = list.map((item) => urlOf(item, catalog));
+  const urls = named.length === 1 ? partsOf(named[0]!) : named;
+  const hashes = hashesOf(sha256, urls.length);
+  const addresses = urls.map((url, at) => ({ url: url.href, file: lastOf(url.pathname), sha256: hashes[at] ?? null }));
+  return { model: modelName(named.map(({ pathname }) => pathname)), key: urls[0]!.href, addresses };
 }
 
-function addressOf(item: string | URL, sha256: string | null, catalog: readonly CatalogModel[]): Address {
+/** How llama.cpp calls the first part of a split file: the other names follow from it. */
+const FIRST_PART = /-00001-of-(\d{5})(?=\.gguf$)/;
+
+function partsOf(first: URL): URL[] {
+  const count = Number(FIRST_PART.exec(first.pathname)?.[1] ?? 1);
+  return Array.from({ length: Math.max(count, 1) }, (_, at) => {
+    const part = new URL(first);
+    part.pathname = part.pathname.replace(FIRST_PART, `-${String(at + 1).padStart(5, "0")}-of-$1`);
+    return part;
+  });
+}
+
+function urlOf(item: string | URL, catalog: readonly CatalogModel[]): URL {
   if (typeof item === "string" && !/[./]/.test(item)) {
     const names = catalog.map(({ name }) => name).join(", ");
     throw new TinderboxError("not_found", `no model is called "${item}" (there are: ${names}), and it is no address`, "model");
   }
   const url = URL.parse(String(item), document.baseURI);
   if (!url) throw new TinderboxError("invalid_request", `model: "${item}" is no address`, "model");
-  return { url: url.href, file: lastOf(url.pathname), sha256 };
+  return url;
 }
 
 function hashesOf(sha256: LoadOptions["sha256"], count: number): readonly string[] {
@@ -66,6 +80,6 @@ const fileOf = (blob: Blob) => (blob instanceof File ? blob : new File([blob], "
 /** A single file's name without its ending, or the folder's of several. */
 function modelName(paths: string[]): string {
   const first = paths[0]!;
-  if (paths.length === 1) return lastOf(first).replace(/\.[a-z]+$/i, "") || "model";
+  if (paths.length === 1) return lastOf(first).replace(FIRST_PART, "").replace(/\.[a-z]+$/i, "") || "model";
   return lastOf(first.slice(0, Math.max(first.lastIndexOf("/"), 0))) || "model";
 }

@@ -6,7 +6,7 @@ export type Place = "browser" | "edge" | "auto";
 /** What computes in the browser. `auto` is WebGPU where there is an adapter that is no software, else the CPU. */
 export type Device = "auto" | "webgpu" | "cpu";
 
-/** A model: a name of the catalog, an address (several for shards), or files the user has. */
+/** A model: a name of the catalog, an address (of a split GGUF the first part's; several for other shards), or files the user has. */
 export type ModelSource = string | URL | readonly (string | URL)[] | File | Blob | readonly File[];
 
 export interface LoadOptions {
@@ -51,8 +51,9 @@ export type ErrorCode =
   | "checksum" // the file is not the one that was asked for
   | "invalid_model" // truncated, unknown architecture, missing tensor
   | "quota" // the browser gives no more storage
-  | "unsupported" // the browser lacks something
-  | "device_lost" // the GPU was lost more than twice
+  | "unsupported" // the browser lacks something, or its GPU does not start or computes wrong numbers
+  | "memory" // the GPU has no room for the model
+  | "device_lost" // the GPU was lost more than twice, or while it was loaded
   | "invalid_request" // a wrong field; `param` names it
   | "unavailable" // the queue is full, or the engine is disposed of
   | "aborted"
@@ -136,13 +137,21 @@ export interface Usage {
 }
 
 export interface Message {
-  role: "system" | "user" | "assistant";
-  content: string;
+  role: "system" | "developer" | "user" | "assistant" | "tool";
+  /** Parts are joined; null only beside `tool_calls`. */
+  content: string | { type: "text"; text: string }[] | null;
+  name?: string;
+  /** Calls that the assistant made, for templates that know of tools. */
+  tool_calls?: { id: string; type: "function"; function: { name: string; arguments: string } }[];
+  /** The call that a `tool` message answers. */
+  tool_call_id?: string;
 }
 
 /** Options of both completions; ranges are those of the server's `/openapi.json`. */
 export interface Sampling {
   max_tokens?: number;
+  /** No end before this many tokens. */
+  min_tokens?: number;
   temperature?: number;
   top_p?: number;
   top_k?: number;
@@ -154,6 +163,18 @@ export interface Sampling {
   logit_bias?: Record<string, number>;
   seed?: number;
   stop?: string | string[];
+  stop_token_ids?: number[];
+  /** Leave the stop text in the answer. */
+  include_stop_str_in_output?: boolean;
+  /** Go on past the end token. */
+  ignore_eos?: boolean;
+  /** Leave end and control tokens out of the text; so it is unless this is false. */
+  skip_special_tokens?: boolean;
+  /** Keep this many tokens at the prompt's end; -1: as many as fit. */
+  truncate_prompt_tokens?: number;
+  /** Name tokens `token_id:7` in logprobs. */
+  return_tokens_as_token_ids?: boolean;
+  response_format?: { type: "text" };
   n?: number;
   user?: string;
 }
@@ -162,6 +183,13 @@ export interface ChatParams extends Sampling {
   messages: Message[];
   /** Ignored: an engine has one model. */
   model?: string;
+  /** The newer name of `max_tokens`. */
+  max_completion_tokens?: number;
+  /** Given to the template. */
+  tools?: { type: "function"; function: { name: string; description?: string; parameters?: object } }[];
+  tool_choice?: "auto" | "none";
+  /** A variable of some templates. */
+  guideline?: string;
   logprobs?: boolean;
   /** Alternatives a token, 0 to 20. */
   top_logprobs?: number;
@@ -169,10 +197,16 @@ export interface ChatParams extends Sampling {
 }
 
 export interface CompletionParams extends Sampling {
-  prompt: string | string[] | number[];
+  prompt: string | string[] | number[] | number[][];
   model?: string;
+  /** Alternatives a token, 0 to 20. */
   logprobs?: number;
+  /** Put the prompt before the text. */
   echo?: boolean;
+  /** Samples to choose from, at least `n`. */
+  best_of?: number;
+  /** BOS before a text; the checkpoint's rule unless said. */
+  add_special_tokens?: boolean;
   stream?: boolean;
 }
 

@@ -1,7 +1,7 @@
 // How a model comes into the browser, and what is said where it does not.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { fixture } from "./fixture.mjs";
@@ -62,9 +62,9 @@ function load(page, options) {
 const refused = (page, options) =>
   page.evaluate((options) => caught(Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu", ...options })), options ?? {});
 
-test("a model is downloaded once, and then needs no network", async () => {
+for (const device of ["cpu", "webgpu"]) test(`a model is downloaded once, and then needs no network (${device})`, async () => {
   const page = await world.open();
-  const first = await load(page);
+  const first = await load(page, { device });
   assert.deepEqual(first.names, ["download", "load", "ready"]);
   assert.equal(first.model, "tiny");
   const { size } = { size: gguf().length };
@@ -73,7 +73,7 @@ test("a model is downloaded once, and then needs no network", async () => {
   await page.reload();
   await page.waitForFunction(() => "Tinderbox" in window);
   fault = (request) => request.socket.destroy();
-  const second = await load(page);
+  const second = await load(page, { device });
   assert.deepEqual(second.names, ["load", "ready"]);
   assert.equal(second.text, first.text);
   assert.equal(ranges.length, 1);
@@ -93,20 +93,20 @@ test("kept models are listed, and forgotten by name", async () => {
   assert.equal(world.server.count(TINY) > 1, true);
 });
 
-test("a file that the user has is loaded where it is", async () => {
+for (const device of ["cpu", "webgpu"]) test(`a file that the user has is loaded where it is (${device})`, async () => {
   const page = await world.open();
   const model = join(world.models, "tiny.gguf");
   await page.setInputFiles("input", model);
-  const [file, blob] = await page.evaluate(async () => {
+  const [file, blob] = await page.evaluate(async (device) => {
     const [model] = document.querySelector("input").files;
     const one = async (model) => {
-      const engine = await Tinderbox.load({ model, device: "cpu" });
+      const engine = await Tinderbox.load({ model, device });
       const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 8, temperature: 0 });
       await engine.dispose();
       return { text: choices[0].text, name: engine.model };
     };
     return [await one(model), await one(model.slice())];
-  });
+  }, device);
   assert.equal(file.name, "tiny");
   assert.equal(blob.text, file.text);
   assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
@@ -133,15 +133,38 @@ test("safetensors load from files and from addresses, in shards", async () => {
   assert.equal(kept.bytes, (await Promise.all(HF.map((name) => readFile(join(world.models, "hf", name))))).reduce((sum, { length }) => sum + length, 0));
 });
 
-test("a GGUF in parts loads from addresses, and a missing part is said", async () => {
+test("a GGUF in parts loads from the first one's address or from all, and a missing part is said", async () => {
   const page = await world.open();
   const names = ["tiny-00001-of-00002.gguf", "tiny-00002-of-00002.gguf"];
-  for (const [at, part] of ggufParts().entries()) await writeFile(join(world.models, names[at]), part);
-  const { text } = await load(page, { model: names.map((name) => `/models/${name}`) });
-  assert.equal(text, (await load(page)).text);
-  const error = await refused(page, { model: `/models/${names[0]}` });
-  assert.equal(error.code, "invalid_model");
-  assert.match(error.message, /part 1 of 2/);
+  const parts = ggufParts();
+  for (const [at, part] of parts.entries()) await writeFile(join(world.models, names[at]), part);
+  const whole = await load(page);
+  const all = await load(page, { model: names.map((name) => `/models/${name}`) });
+  const first = await load(await world.open(), { model: `/models/${names[0]}?download=true`, sha256: parts.map(sha256) });
+  assert.deepEqual([all.text, first.text], [whole.text, whole.text]);
+  assert.equal(first.model, "tiny");
+
+  const second = await refused(page, { model: `/models/${names[1]}` });
+  assert.equal(second.code, "invalid_model");
+  assert.match(second.message, /part 2 of 2/);
+  await rename(join(world.models, names[1]), join(world.models, "elsewhere.gguf"));
+  const missing = await refused(await world.open(), { model: `/models/${names[0]}` });
+  assert.equal(missing.code, "not_found");
+  assert.match(missing.message, /tiny-00002-of-00002\.gguf: the server answered 404/);
+});
+
+test("progress says how fast the bytes come", async () => {
+  const page = await world.open();
+  fault = (_, response) => {
+    response.writeHead(200, { "content-length": gguf().length }).write(gguf().subarray(0, PIECE));
+    setTimeout(() => response.end(gguf().subarray(PIECE)), 300);
+    return true;
+  };
+  const { phases } = await load(page);
+  const download = phases.filter(({ phase }) => phase === "download");
+  assert.ok(download.some(({ bytesPerSecond }) => bytesPerSecond > 0), JSON.stringify(download));
+  assert.deepEqual(download.map(({ loaded }) => loaded), download.map(({ loaded }) => loaded).sort((a, b) => a - b));
+  assert.deepEqual([download.at(-1).loaded, download.at(-1).total], [gguf().length, gguf().length]);
 });
 
 test("a connection that is cut goes on where it was", async () => {
@@ -242,14 +265,39 @@ test("a truncated file and an unknown architecture are named", async () => {
   assert.match(abacus.message, /abacus/);
 });
 
+/** Lets the page's origin keep no more than so many bytes; without a number, as many as ever. */
+async function setQuota(page, quotaSize) {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: world.server.origin, ...(quotaSize && { quotaSize }) });
+}
+
+/** The whole file, but not how long it is: the browser learns in mid-write that it has no room. */
+function unmeasured(response, file = gguf()) {
+  response.writeHead(200);
+  response.write(file);
+  response.end();
+  return true;
+}
+
 test("a browser that gives no more storage says what is needed and what there is", async () => {
   const page = await world.open();
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send("Storage.overrideQuotaForOrigin", { origin: world.server.origin, quotaSize: 50_000 });
+  await setQuota(page, 50_000);
   // Less than the file, and no room for its end.
   const error = await refused(page);
   assert.equal(error.code, "quota");
-  assert.match(error.message, /tiny\.gguf: \d+ more bytes are needed; the browser took \d+ and estimates \d+ free/);
+  assert.match(error.message, /tiny\.gguf: \d+ more bytes are needed; the browser took 0 and estimates \d+ free/);
+});
+
+test("a write that is refused says that storage is full", async () => {
+  const page = await world.open();
+  await setQuota(page, 50_000);
+  fault = (_, response) => unmeasured(response);
+  const error = await refused(page);
+  assert.equal(error.code, "quota");
+  assert.match(error.message, /tiny\.gguf: more bytes are needed; the browser took \d+ and estimates \d+ free/);
+  await setQuota(page);
+  fault = () => false;
+  await load(page);
 });
 
 test("two tabs that want the same model download it once", async () => {
@@ -273,7 +321,7 @@ async function without(script) {
 
 const NO_OPFS = "delete FileSystemFileHandle.prototype.createSyncAccessHandle";
 
-test("without OPFS a model is kept by the Cache API, and goes on there", async () => {
+test("without OPFS a model is kept by the Cache API", async () => {
   const page = await without(NO_OPFS);
   const first = await load(page);
   const [kept] = await page.evaluate(() => Tinderbox.stored());
@@ -282,6 +330,52 @@ test("without OPFS a model is kept by the Cache API, and goes on there", async (
   assert.equal((await load(page)).text, first.text);
   assert.equal(await page.evaluate((name) => Tinderbox.remove(name), kept.name), true);
   assert.deepEqual(await page.evaluate(() => Tinderbox.stored()), []);
+});
+
+test("a download into the Cache API goes on where it was cut", async () => {
+  const page = await without(NO_OPFS);
+  fault = (request, response) => {
+    if (ranges.length === 1) return void first(response, "cut");
+    request.socket.destroy();
+    return true;
+  };
+  const error = await refused(page);
+  assert.equal(error.code, "network");
+  const [kept] = await page.evaluate(() => Tinderbox.stored());
+  assert.deepEqual([kept.bytes, kept.total, kept.complete], [PIECE, gguf().length, false]);
+
+  fault = () => false;
+  ranges = [];
+  const { names } = await load(page, { sha256: sha256(gguf()) });
+  assert.deepEqual(names, ["verify", "download", "load", "ready"]);
+  assert.deepEqual(ranges, [`bytes=${PIECE}-`]);
+});
+
+test("a Cache API that takes no more says so, and goes on behind what it took", async () => {
+  const page = await without(NO_OPFS);
+  // Of three segments there is room for one.
+  const large = Buffer.concat([gguf(), Buffer.alloc(20 << 20)]);
+  await writeFile(join(world.models, "large.gguf"), large);
+  await setQuota(page, 12 << 20);
+  fault = (_, response) => unmeasured(response, large);
+  const error = await refused(page, { model: "/models/large.gguf" });
+  assert.equal(error.code, "quota", error.message);
+  assert.match(error.message, /large\.gguf: more bytes are needed; the browser took \d+ and estimates \d+ free/);
+  const [{ bytes }] = await page.evaluate(() => Tinderbox.stored());
+  assert.ok(bytes >= 8 << 20 && bytes < 12 << 20, `${bytes} bytes are kept`);
+
+  await setQuota(page);
+  fault = () => false;
+  ranges = [];
+  await load(page, { model: "/models/large.gguf", sha256: sha256(large) });
+  assert.deepEqual(ranges, [`bytes=${bytes}-`]);
+});
+
+test("the last bytes are refused by the Cache API as the others are", async () => {
+  const page = await without(NO_OPFS);
+  await setQuota(page, 50_000);
+  fault = (_, response) => unmeasured(response);
+  assert.equal((await refused(page)).code, "quota");
 });
 
 test("without any storage a model is loaded all the same", async () => {
