@@ -3,6 +3,14 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ask, fixture, loadTiny, openPanel, setMaxTokens } from "./fixture.mjs";
 
+/** An adapter that says it is a real one, and whose shaders take every product for a sum. */
+const WRONG_GPU = `
+  Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+  const make = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function (how) {
+    return make.call(this, { ...how, code: how.code.replaceAll(/ (\\w+) \\* (\\w+);/g, " $1 + $2;") });
+  };`;
+
 let world;
 let page;
 
@@ -100,6 +108,22 @@ test("on WebGPU, the device panel has the adapter and its self-test", async () =
   await setMaxTokens(page, 16);
   await ask(page, "hello abc");
   assert.match(await page.locator(".loaded .badge").innerText(), /in this tab · WebGPU/);
+});
+
+test("a GPU that computes wrongly is named, and the panel says that the CPU computes", async () => {
+  const page = await world.open();
+  await page.route("**/worker-*.js", async (route) => {
+    const response = await route.fetch();
+    const body = `${WRONG_GPU}${await response.text()}`;
+    await route.fulfill({ response, body });
+  });
+  await page.getByLabel("Model file", { exact: true }).setInputFiles(world.tiny);
+  await page.getByLabel("Your message").waitFor();
+  const panel = await openPanel(page, "Device");
+  await panel.getByText(/^Self-test: \d+ of \d+ wrong, so the CPU computes$/).waitFor();
+  assert.match(await panel.innerText(), /computes wrong numbers/);
+  assert.ok((await panel.getByRole("cell", { name: "wrong" }).count()) > 0);
+  assert.match(await page.locator(".loaded .badge").innerText(), /in this tab · CPU/);
 });
 
 test("nothing was complained of", () => assert.deepEqual(world.complaints, []));

@@ -65,7 +65,7 @@ function SelfTests({ tests }: { tests: SelfTest[] }) {
   const failed = tests.filter(({ passed }) => !passed).length;
   return (
     <details class="more" open={failed > 0}>
-      <summary>Self-test: {failed === 0 ? `all ${tests.length} kernels right` : `${failed} of ${tests.length} replaced by their fallback`}</summary>
+      <summary>Self-test: {failed === 0 ? `all ${tests.length} kernels right` : `${failed} of ${tests.length} wrong, so the CPU computes`}</summary>
       <div class="scroll" tabIndex={0} role="region" aria-label="Self-test of the kernels">
         <table>
           <thead><tr><th scope="col">Kernel</th><th scope="col">Weights</th><th scope="col">Result</th><th scope="col">Deviation</th></tr></thead>
