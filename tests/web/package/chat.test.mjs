@@ -1,26 +1,35 @@
-// The engine's interface, on a made-up model and the CPU.
+// The engine's interface, on a made-up model: what a device could change on both of them, the rest on the CPU.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { fixture } from "./fixture.mjs";
 
+const DEVICES = ["cpu", "webgpu"];
+
 let world;
 let page;
+const pages = {};
 
 before(async () => {
   world = await fixture();
-  page = await world.open();
-  await page.evaluate(async () => {
-    window.engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu" });
+  for (const device of DEVICES) pages[device] = await open(device);
+  page = pages.cpu;
+});
+
+async function open(device) {
+  const page = await world.open();
+  await page.evaluate(async (device) => {
+    window.engine = await Tinderbox.load({ model: "/models/tiny.gguf", device });
     window.ask = (params, options) => engine.completions.create({ prompt: "hello abc", max_tokens: 12, temperature: 0, ...params }, options);
     window.messages = [{ role: "user", content: "hello abc" }];
     window.textOf = (chunks) => chunks.map((chunk) => chunk.choices[0]?.text ?? "").join("");
-  });
-});
+  }, device);
+  return page;
+}
 
 after(() => world.close());
 
-test("a chat's stream and its whole answer are the same text", async () => {
-  const { whole, chunks } = await page.evaluate(async () => {
+for (const device of DEVICES) test(`a chat's stream and its whole answer are the same text (${device})`, async () => {
+  const { whole, chunks } = await pages[device].evaluate(async () => {
     const params = { messages, max_tokens: 12, temperature: 0 };
     const whole = await engine.chat.completions.create(params);
     return { whole, chunks: await all(await engine.chat.completions.create({ ...params, stream: true })) };
@@ -49,8 +58,8 @@ test("a whole answer is what the router makes of it", async () => {
   assert.deepEqual(usage, routed.usage);
 });
 
-test("an answer that is aborted ends, and the next is whole", async () => {
-  const { error, taken, next } = await page.evaluate(async () => {
+for (const device of DEVICES) test(`an answer that is aborted ends, and the next is whole (${device})`, async () => {
+  const { error, taken, next } = await pages[device].evaluate(async () => {
     const controller = new AbortController();
     let taken = 0;
     const error = await caught((async () => {
@@ -65,8 +74,8 @@ test("an answer that is aborted ends, and the next is whole", async () => {
   assert.equal(next.usage.completion_tokens, 12);
 });
 
-test("an abort before the first token, and one before the call, are heard", async () => {
-  const codes = await page.evaluate(async () => {
+for (const device of DEVICES) test(`an abort before the first token, and one before the call, are heard (${device})`, async () => {
+  const codes = await pages[device].evaluate(async () => {
     const controller = new AbortController();
     const running = caught(ask({ max_tokens: 480 }, { signal: controller.signal }));
     setTimeout(() => controller.abort(), 30);
@@ -113,8 +122,8 @@ test("a whole answer that is given up is not computed to its end", async () => {
   assert.ok(tokens.count < 16 * 480, `${tokens.count} tokens`);
 });
 
-test("two requests at once have the answers they have alone", async () => {
-  const { alone, together } = await page.evaluate(async () => {
+for (const device of DEVICES) test(`two requests at once have the answers they have alone (${device})`, async () => {
+  const { alone, together } = await pages[device].evaluate(async () => {
     const one = () => ask({ prompt: "hello", max_tokens: 40, stream: true }).then(all);
     const two = () => ask({ prompt: "abc x", max_tokens: 40, stream: true }).then(all);
     const alone = [await one(), await two()].map(textOf);
@@ -123,8 +132,8 @@ test("two requests at once have the answers they have alone", async () => {
   assert.deepEqual(together, alone);
 });
 
-test("log-probabilities come with whole and streamed answers", async () => {
-  const { whole, chunks, text } = await page.evaluate(async () => {
+for (const device of DEVICES) test(`log-probabilities come with whole and streamed answers (${device})`, async () => {
+  const { whole, chunks, text } = await pages[device].evaluate(async () => {
     const params = { messages, max_tokens: 6, temperature: 0, logprobs: true, top_logprobs: 3 };
     return {
       whole: await engine.chat.completions.create(params),
@@ -159,6 +168,22 @@ test("a stop string ends an answer before it", async () => {
   });
   assert.equal(stopped.text, free.slice(0, free.indexOf(free.slice(4, 6))));
   assert.equal(stopped.finish_reason, "stop");
+});
+
+test("the server's own options are taken too", async () => {
+  const [free, kept, ended, short] = await page.evaluate(async () => {
+    const free = (await ask()).choices[0].text;
+    const [stop] = await engine.tokenize(free, { addSpecialTokens: false });
+    return [
+      free,
+      (await ask({ stop: free.slice(4, 6), include_stop_str_in_output: true })).choices[0].text,
+      (await ask({ stop_token_ids: [stop] })).choices[0],
+      await engine.chat.completions.create({ messages, max_completion_tokens: 3, min_tokens: 3, ignore_eos: true, skip_special_tokens: false }),
+    ];
+  });
+  assert.equal(kept, free.slice(0, free.indexOf(free.slice(4, 6)) + 2));
+  assert.deepEqual([ended.text, ended.finish_reason], ["", "stop"]);
+  assert.equal(short.usage.completion_tokens, 3);
 });
 
 test("n answers have an index each", async () => {
