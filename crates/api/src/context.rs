@@ -91,6 +91,13 @@ impl Context {
         named.or(cards.first()).cloned()
     }
 
+    /// The names of the models that are loaded only when somebody names them.
+    pub(crate) fn unloaded(&self) -> impl Iterator<Item = String> {
+        let loaded = self.inference.models();
+        let names = self.inference.available().into_iter().map(|model| model.id);
+        names.filter(move |name| loaded.iter().all(|card| card.id != *name))
+    }
+
     /// The model's name for an answer: as the caller gave it, else the current one's.
     pub(crate) fn model_name(&self, model: &str) -> String {
         match model {

@@ -47,13 +47,22 @@ pub use request_id::{REQUEST_ID, RequestId};
 /// Paths and what answers there.
 type Routes = Vec<(&'static str, MethodRouter<Context>)>;
 
-/// Everything that is served, with every policy around it. The last layer is the outermost.
+/// Everything that is served, with every policy around it.
 pub fn router(context: Context) -> Router {
+    router_with(context, |router| router)
+}
+
+/// The same, with the place's own policies, such as CORS, around the dialects: what they answer by
+/// themselves is counted and timed too. The last layer is the outermost.
+pub fn router_with(
+    context: Context,
+    place: impl FnOnce(Router<Context>) -> Router<Context>,
+) -> Router {
     let mut router = Router::new();
     for (path, methods) in dialects::routes() {
         router = router.route(&path, methods);
     }
-    router
+    let router = router
         .fallback(dialects::no_route)
         .method_not_allowed_fallback(dialects::wrong_method)
         .layer(DefaultBodyLimit::max(context.body_limit))
@@ -62,7 +71,8 @@ pub fn router(context: Context) -> Router {
         .layer(middleware::from_fn_with_state(
             context.clone(),
             request_id::assign,
-        ))
+        ));
+    place(router)
         .layer(middleware::from_fn_with_state(
             context.clone(),
             metrics::measure,

@@ -25,8 +25,8 @@ struct Own;
 
 /// The description of the API
 ///
-/// OpenAPI 3.1. Behind a dialect's prefix, of this dialect alone. Needs no key.
-#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "tinderbox", security(()), responses(
+/// OpenAPI 3.1. Behind a dialect's prefix, of this dialect alone.
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "tinderbox", responses(
     (status = 200, description = "The document you read", body = Object),
 ))]
 pub(crate) async fn show(uri: Uri) -> Json<Value> {

@@ -104,7 +104,8 @@ impl Dialect {
                 | "classify" | "classify_batch",
                 "",
             )
-            | (_, "deployments") => Some(Dialect::Lorax),
+            | (_, "deployments")
+            | ("api-doc", _) => Some(Dialect::Lorax),
             ("generate", "batch")
             | ("chat" | "models" | "system" | "resources" | "network" | "startup-status", _) => {
                 Some(Dialect::LocalLab)

@@ -203,6 +203,10 @@ impl Fake {
             (String::new(), vec![], 0, FinishReason::Length);
         let script = match &self.says {
             Some(pieces) => pieces.iter().map(|piece| (0, piece.clone())).collect(),
+            // A caller's bias can put the end first.
+            None if request.sampling.logit_bias.contains_key(&EOS) => {
+                vec![(EOS, b"</s>".to_vec())]
+            }
             None => script(),
         };
         for (id, bytes) in script.into_iter().take(request.max_tokens.unwrap_or(100)) {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use serde_json::Value;
 use tinderbox_protocol::{Error, Phase};
 
 use super::ask::{MAX_BEST_OF, MAX_STOP_SEQUENCES};
 use super::errors::{Body as ErrorBody, Refusal};
 use super::headers::device_type;
 use super::wire::Info;
-use crate::Context;
+use crate::{Context, openapi};
 
 type Probed = Result<StatusCode, Refusal>;
 
@@ -82,4 +83,14 @@ pub(super) async fn info(State(context): State<Context>) -> Result<Json<Info>, R
         docker_label: None,
         request_logger_url: None,
     }))
+}
+
+/// The description of the API, where LoRAX has it
+///
+/// The same as `openapi.json`.
+#[utoipa::path(get, path = "/api-doc/openapi.json", tag = "lorax", responses(
+    (status = 200, description = "OpenAPI 3.1", body = Object),
+))]
+pub(super) async fn api_doc(uri: Uri) -> Json<Value> {
+    openapi::show(uri).await
 }

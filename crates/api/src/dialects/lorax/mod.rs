@@ -44,6 +44,7 @@ pub(crate) fn routes() -> Routes {
         ("/info", get(info::info)),
         ("/ping", get(info::ping)),
         ("/startup", get(info::startup)),
+        ("/api-doc/openapi.json", get(info::api_doc)),
         ("/embed", post(unserved::embed)),
         ("/classify", post(unserved::classify)),
         ("/classify_batch", post(unserved::classify_batch)),
@@ -209,6 +210,7 @@ async fn streamed(context: &Context, model: String, wire: Generate) -> Reply {
     info::info,
     info::ping,
     info::startup,
+    info::api_doc,
     unserved::embed,
     unserved::classify,
     unserved::classify_batch

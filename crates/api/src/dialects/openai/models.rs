@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use serde::Serialize;
-use tinderbox_protocol::{Available, Error, ModelCard};
+use tinderbox_protocol::{Error, ModelCard};
 use utoipa::ToSchema;
 
 use crate::Context;
@@ -54,12 +54,8 @@ impl Model {
 }
 
 fn all(context: &Context) -> Vec<Model> {
-    let loaded = context.inference.models();
-    let is_loaded = |id: &str| loaded.iter().any(|card| card.id == id);
-    let available = context.inference.available().into_iter();
-    let others = available.filter(|Available { id, .. }| !is_loaded(id));
-    let others: Vec<_> = others.map(|model| Model::named(model.id)).collect();
-    loaded.into_iter().map(Model::from).chain(others).collect()
+    let loaded = context.inference.models().into_iter().map(Model::from);
+    loaded.chain(context.unloaded().map(Model::named)).collect()
 }
 
 pub(super) fn list(context: &Context) -> List {

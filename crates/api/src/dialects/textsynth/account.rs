@@ -14,20 +14,31 @@ impl From<ModelCard> for Engine {
     fn from(card: ModelCard) -> Engine {
         Engine {
             id: card.id,
-            context_length: card.context_length,
-            vocab_size: card.vocab_size,
+            context_length: Some(card.context_length),
+            vocab_size: Some(card.vocab_size),
+        }
+    }
+}
+
+impl Engine {
+    fn named(id: String) -> Engine {
+        Engine {
+            id,
+            context_length: None,
+            vocab_size: None,
         }
     }
 }
 
 /// The engines served
 #[utoipa::path(get, path = "/v1/engines", tag = "textsynth", responses(
-    (status = 200, description = "All of them, the current one first", body = Engines),
+    (status = 200, description = "All that a request may name", body = Engines),
 ))]
 pub(super) async fn engines(State(context): State<Context>) -> Json<Engines> {
-    let cards = context.inference.models().into_iter();
+    let loaded = context.inference.models().into_iter().map(Engine::from);
+    let engines = loaded.chain(context.unloaded().map(Engine::named));
     Json(Engines {
-        engines: cards.map(Engine::from).collect(),
+        engines: engines.collect(),
     })
 }
 

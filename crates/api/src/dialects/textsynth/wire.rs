@@ -170,7 +170,7 @@ pub(super) struct Tokenized {
 /// The engines there are.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Engines {
-    /// The current one first.
+    /// The current one first, then the loaded ones, then those that are loaded when they are named.
     pub engines: Vec<Engine>,
 }
 
@@ -179,10 +179,10 @@ pub(super) struct Engines {
 pub(super) struct Engine {
     /// What stands in the paths, percent-encoded where it has slashes.
     pub id: String,
-    /// Tokens one sequence can hold.
-    pub context_length: usize,
-    /// Number of token ids.
-    pub vocab_size: usize,
+    /// Tokens one sequence can hold; null where not known yet.
+    pub context_length: Option<usize>,
+    /// Number of token ids; null where not known yet.
+    pub vocab_size: Option<usize>,
 }
 
 /// What is left to spend.
