@@ -163,6 +163,43 @@ test("a GPU that is destroyed in mid-stream is replaced and the stream goes on, 
   assert.equal(found.later.code, "device_lost");
 });
 
+test("after the first chats of a length, others like it make no buffer on the GPU", async () => {
+  const page = await world.open();
+  // Counted as they are made, because they go when the browser collects them. Of one length, because CubeCL keeps
+  // the few numbers of each different launch, up to a bound.
+  await scripted(page, `
+    let made = 0;
+    const make = GPUDevice.prototype.createBuffer;
+    GPUDevice.prototype.createBuffer = function (how) {
+      made += how.size;
+      return make.call(this, how);
+    };
+    addEventListener("message", (event) => {
+      if (event.data.call !== "made") return;
+      event.stopImmediatePropagation();
+      event.ports[0].postMessage(made);
+    });`);
+  const made = await page.evaluate(async () => {
+    const post = Worker.prototype.postMessage;
+    let worker;
+    Worker.prototype.postMessage = function (...rest) { worker = this; return post.apply(this, rest); };
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "webgpu" });
+    const bytes = () => new Promise((told) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = ({ data }) => told(data);
+      post.call(worker, { call: "made" }, [port2]);
+    });
+    const made = [];
+    for (let seed = 0; seed < 10; seed++) {
+      await engine.chat.completions.create({ messages: [{ role: "user", content: "hello abc" }], max_tokens: 12, temperature: 1, seed });
+      made.push(await bytes());
+    }
+    return made;
+  });
+  assert.ok(made[0] > 0);
+  assert.equal(made.at(-1), made[2], `${made}`);
+});
+
 test("a long chat takes no more memory than a short one", async () => {
   const page = await world.open();
   const heaps = await page.evaluate(async () => {

@@ -12,6 +12,8 @@ import { fixture, packageFolder } from "./fixture.mjs";
 
 const enabled = () => document.querySelector("#say:enabled") !== null;
 const dist = join(packageFolder, "dist");
+/** The page's own, so that nothing more is installed. */
+const vite = join(packageFolder, "../../www/node_modules/vite/bin/vite.js");
 const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 
 test("the package has its bundles, its types and nothing else", () => {
@@ -46,7 +48,8 @@ test("its types are enough for a strict TypeScript", async () => {
     import { answerRequests } from "tinderbox-web/service-worker";
     const engine: Engine = await Tinderbox.load({ model: "x", onProgress: (progress: Progress) => console.log(progress.phase) });
     for await (const chunk of await engine.chat.completions.create({ messages: [], stream: true })) chunk.choices[0]?.delta.content;
-    const answer = await engine.completions.create({ prompt: "x" });
+    const answer = await engine.completions.create({ prompt: "x", stop_token_ids: [2], include_stop_str_in_output: true, best_of: 2 });
+    await engine.chat.completions.create({ messages: [], max_completion_tokens: 4, min_tokens: 1, ignore_eos: true, skip_special_tokens: false });
     const rate: number | undefined = answer.usage?.timings.tokens_per_second;
     const code: "quota" | string = new TinderboxError("quota", "").code;
     void serve(engine); answerRequests({ paths: ["/v1/"] }); export { rate, code };
@@ -70,7 +73,36 @@ test("its types are enough for a strict TypeScript", async () => {
   }
 });
 
-test("the page of one HTML file chats", async (t) => {
+test("a tarball installs beside a Vite app, which builds and answers", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "tinderbox-app-"));
+  const app = `
+    import { Tinderbox } from "tinderbox-web";
+    const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu" });
+    const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 4 });
+    document.title = choices[0].finish_reason;`;
+  const world = await fixture({ mounts: { "/": join(folder, "dist") } });
+  try {
+    const [{ filename }] = JSON.parse(npm(packageFolder, "pack", "--json", "--pack-destination", folder));
+    await writeFile(join(folder, "package.json"), '{ "type": "module", "private": true }');
+    await writeFile(join(folder, "vite.config.js"), 'export default { worker: { format: "es" }, build: { target: "es2022" } };');
+    await writeFile(join(folder, "index.html"), '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/app.js"></script>');
+    await writeFile(join(folder, "app.js"), app);
+    npm(folder, "install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", `./${filename}`);
+    execFileSync(process.execPath, [vite, "build", "--logLevel", "error"], { cwd: folder, stdio: "pipe", encoding: "utf8" });
+    const page = await world.open({ ready: () => document.title !== "" });
+    assert.equal(await page.title(), "length");
+    assert.deepEqual(world.complaints, []);
+  } catch (error) {
+    assert.fail(error.stderr || error.message);
+  } finally {
+    await world.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("the page of one HTML file chats in 20 lines", async (t) => {
+  const lines = (await readFile(join(example("plain"), "index.html"), "utf8")).trimEnd().split("\n").length;
+  assert.ok(lines <= 20, `${lines} lines`);
   const world = await fixture({ mounts: { "/": example("plain"), "/tinderbox/": dist }, headers: {} });
   try {
     if (!world.real) return t.skip("the model is not here");
@@ -99,14 +131,14 @@ test("Vite's development server chats", async (t) => {
   const folder = example("vite");
   const world = await fixture();
   const { createServer } = await import(join(folder, "node_modules/vite/dist/node/index.js"));
-  const vite = await createServer({ root: folder, logLevel: "error", server: { host: "127.0.0.1", port: 0, proxy: { "/models": world.server.origin } } });
+  const server = await createServer({ root: folder, logLevel: "error", server: { host: "127.0.0.1", port: 0, proxy: { "/models": world.server.origin } } });
   try {
     if (!world.real) return t.skip("the model is not here");
-    await vite.listen();
-    const page = await world.open({ url: `http://127.0.0.1:${vite.httpServer.address().port}`, ready: enabled });
+    await server.listen();
+    const page = await world.open({ url: `http://127.0.0.1:${server.httpServer.address().port}`, ready: enabled });
     assert.match(await chat(page, "Hello"), /> Hello\n./);
   } finally {
-    await vite.close();
+    await server.close();
     await world.close();
   }
 });
