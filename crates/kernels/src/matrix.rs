@@ -3,7 +3,7 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
-use crate::{AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
+use crate::{AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec, cpu};
 
 /// A weight matrix in the format of its file, on a device. Cloning shares the memory.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Matrix {
     ///
     /// # Errors
     /// Where bytes and shape do not match.
-    pub fn new(layout: Layout, bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
+    pub fn new(layout: Layout, mut bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
         let Layout {
             format,
             rows,
@@ -65,6 +65,7 @@ impl Matrix {
             });
         }
         let words = if on_cpu(device) {
+            cpu::pack(layout, &mut bytes);
             whole_words(bytes)
         } else {
             pad_blocks(format, bytes)

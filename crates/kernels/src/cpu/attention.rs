@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::dot::{F16, F32, Float, Floats, Weights};
+use super::dot::{F16, F32, Float, Floats};
 use super::isa::{Isa, Job};
 use super::simd::Simd;
 use super::threads::{self, Shared};
@@ -135,7 +135,30 @@ impl<C: Cell> Job for Heads<'_, C> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<S: Simd>(mut self) {
+        let heads = self.out.len() / self.attention.spec.head_dim;
+        let mut first = 0;
+        while first < heads {
+            // SAFETY: the instruction set is the caller's.
+            first += unsafe {
+                match heads - first {
+                    1 => self.heads_at::<S, 1>(first),
+                    2 => self.heads_at::<S, 2>(first),
+                    3 => self.heads_at::<S, 3>(first),
+                    _ => self.heads_at::<S, 4>(first),
+                }
+            };
+        }
+    }
+}
+
+impl<C: Cell> Heads<'_, C> {
+    /// `N` heads from `first`: each key and value is read once for all of them. Returns `N`.
+    ///
+    /// # Safety
+    /// The CPU has `S`, whose lanes divide the width of a head.
+    #[inline(always)]
+    unsafe fn heads_at<S: Simd, const N: usize>(&mut self, first: usize) -> usize {
         let Attention {
             qkv,
             cache,
@@ -153,41 +176,99 @@ impl<C: Cell> Job for Heads<'_, C> {
         let (keys, values) = cache.split_at(cache.len() / 2);
         let start = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
 
+        // Where the head of each attended token begins.
         let slot = |t: usize| table[t / spec.block] as usize * spec.block + t % spec.block;
         let at = |t: usize| slot(t) * kv + self.kv_head * dim;
-        let heads = spec.heads / spec.kv_heads;
-        let first = self.row * (spec.heads * dim + 2 * kv) + self.kv_head * heads * dim;
-        let mut scores = vec![0f32; position + 1 - start];
-        for (h, out) in self.out.chunks_exact_mut(dim).enumerate() {
-            let query = qkv[first + h * dim..][..dim].to_vec();
-            for (t, score) in (start..=position).zip(&mut scores) {
-                let key = keys[at(t)..][..dim].as_ptr().cast();
-                // SAFETY: `key` is `dim` cells, `query` as many floats and whole eights.
-                let [dot] =
-                    unsafe { <Floats<C::Format> as Weights>::dot::<S, 1>(key, dim, [&query]) };
+        let tokens: Vec<usize> = (start..=position).map(at).collect();
+        let group = spec.heads / spec.kv_heads;
+        let query = self.row * (spec.heads * dim + 2 * kv) + (self.kv_head * group + first) * dim;
+        let queries: [*const f32; N] =
+            std::array::from_fn(|n| qkv[query + n * dim..][..dim].as_ptr());
+
+        // Each head's scores, up to whole vectors: what is past the end weighs nothing.
+        let padded = tokens.len().next_multiple_of(S::LANES);
+        let mut scores = vec![f32::MIN; N * padded];
+        for (t, &token) in tokens.iter().enumerate() {
+            let key = keys[token..][..dim].as_ptr().cast();
+            // SAFETY: `key` is `dim` cells, each query as many floats, in whole vectors.
+            let dots = unsafe { Floats::<C::Format>::dot::<S, N>(key, dim, queries) };
+            for (n, dot) in dots.into_iter().enumerate() {
                 let scaled = dot * spec.scale;
-                *score = spec
+                scores[n * padded + t] = spec
                     .softcap
                     .map_or(scaled, |cap| cap * (scaled / cap).tanh());
             }
-            let max = scores.iter().copied().fold(f32::MIN, f32::max);
-            let mut sum = 0.0;
-            for score in &mut scores {
-                *score = (*score - max).exp();
-                sum += *score;
+        }
+        for scores in scores.chunks_exact_mut(padded) {
+            // SAFETY: `scores` are whole vectors.
+            unsafe { softmax::<S>(scores) };
+        }
+
+        let out = &mut self.out[first * dim..][..N * dim];
+        let (whole, wide) = (dim / (4 * S::LANES) * (4 * S::LANES), 4 * S::LANES);
+        // SAFETY: the vectors of `out` from column `d` lie inside the head.
+        unsafe {
+            for d in (0..whole).step_by(wide) {
+                mix::<S, C, N, 4>(out, d, values, &tokens, &scores);
             }
-            let inverse = 1.0 / sum;
-            for (t, score) in (start..=position).zip(&scores) {
-                let value = values[at(t)..][..dim].as_ptr().cast::<u8>();
-                // SAFETY: `value` is `dim` cells, `out` as many floats, both whole eights.
-                unsafe {
-                    let weight = S::splat(score * inverse);
-                    for d in (0..dim).step_by(8) {
-                        let out = out.as_mut_ptr().add(d);
-                        let v = <C::Format as Float>::load::<S>(value.add(d * size_of::<C>()));
-                        S::store(out, S::fma(S::load_f32(out.cast()), weight, v));
-                    }
+            for d in (whole..dim).step_by(S::LANES) {
+                mix::<S, C, N, 1>(out, d, values, &tokens, &scores);
+            }
+        }
+        N
+    }
+}
+
+/// Scores to weights that sum to one.
+///
+/// # Safety
+/// `scores` are whole vectors and the CPU has `S`.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(scores: &mut [f32]) {
+    let max = scores.iter().copied().fold(f32::MIN, f32::max);
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for scores in scores.chunks_exact_mut(S::LANES) {
+            let score = S::load_f32(scores.as_ptr().cast());
+            let weight = S::exp(S::fma(score, S::splat(max), S::splat(-1.0)));
+            sum = S::fma(sum, weight, S::splat(1.0));
+            S::store(scores.as_mut_ptr(), weight);
+        }
+        let inverse = 1.0 / S::sum(sum);
+        scores.iter_mut().for_each(|score| *score *= inverse);
+    }
+}
+
+/// Columns `d ..` of `D` vectors of `N` heads: the values of all tokens by their weights.
+///
+/// # Safety
+/// `out` is `N` heads that have those columns, and so has each of `tokens` in `values`; the CPU has `S`.
+#[inline(always)]
+unsafe fn mix<S: Simd, C: Cell, const N: usize, const D: usize>(
+    out: &mut [f32],
+    d: usize,
+    values: &[C],
+    tokens: &[usize],
+    scores: &[f32],
+) {
+    let padded = scores.len() / N;
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [[S::splat(0.0); D]; N];
+        for (t, &token) in tokens.iter().enumerate() {
+            let value = values[token + d..][..D * S::LANES].as_ptr();
+            for i in 0..D {
+                let value = <C::Format as Float>::load::<S>(value.add(i * S::LANES).cast());
+                for n in 0..N {
+                    let weight = S::splat(scores[n * padded + t]);
+                    sums[n][i] = S::fma(sums[n][i], value, weight);
                 }
+            }
+        }
+        for (out, sums) in out.chunks_exact_mut(out.len() / N).zip(sums) {
+            for (i, sum) in sums.into_iter().enumerate() {
+                S::store(out[d + i * S::LANES..][..S::LANES].as_mut_ptr(), sum);
             }
         }
     }

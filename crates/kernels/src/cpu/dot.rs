@@ -1,10 +1,10 @@
-//! One weight row against one or several input rows.
+//! A panel of weight rows against one or several input rows.
 
+use super::panel::ROWS;
 use super::quant::Quant;
-use super::simd::{ORDER, Simd};
+use super::simd::{Scalar, Simd};
 
-/// An input row in 16 bits: groups of 32 with `x ≈ scale · q`, `q` in −32767 ..= 32767, laid out in
-/// [`ORDER`].
+/// An input row in 16 bits: groups of 32 with `x ≈ scale · q`, `q` in −32767 ..= 32767.
 ///
 /// Eight bits would make the product faster and the answers worse: on SmolLM2-135M they move
 /// log-probabilities by up to 0.7 and change greedy answers; with sixteen the sums are those of `f32`.
@@ -13,7 +13,7 @@ pub(crate) struct Row16 {
     pub q: Vec<i16>,
     /// One scale a group.
     pub scales: Vec<f32>,
-    /// `scale · Σ q` of each half group, padded with zeros to whole eights.
+    /// `scale · Σ q` of each group.
     pub sums: Vec<f32>,
 }
 
@@ -21,11 +21,11 @@ impl Row16 {
     /// Quantizes a row whose length is a multiple of 32.
     #[inline(always)]
     pub(crate) fn new(x: &[f32]) -> Row16 {
-        let blocks = x.len() / 32;
+        let groups = x.len() / 32;
         let mut row = Row16 {
             q: vec![0; x.len()],
-            scales: Vec::with_capacity(blocks),
-            sums: Vec::with_capacity((2 * blocks).next_multiple_of(8)),
+            scales: Vec::with_capacity(groups),
+            sums: Vec::with_capacity(groups),
         };
         for (x, q) in x.chunks_exact(32).zip(row.q.chunks_exact_mut(32)) {
             let mut largest = [0f32; 8];
@@ -37,24 +37,18 @@ impl Row16 {
             let largest = largest.iter().fold(0f32, |m, v| m.max(*v));
             let scale = largest / 32767.0;
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-            let mut whole = [0i32; 32];
-            for (q, x) in whole.iter_mut().zip(x) {
-                *q = (x * inverse).round_ties_even() as i32;
+            let mut sum = 0;
+            for (q, x) in q.iter_mut().zip(x) {
+                let whole = (x * inverse).round_ties_even() as i32;
+                sum += whole;
+                *q = whole as i16;
             }
-            for (q, from) in q.iter_mut().zip(ORDER) {
-                *q = whole[from] as i16;
-            }
-            let sum = |half: &[i32]| half.iter().sum::<i32>() as f32 * scale;
             row.scales.push(scale);
-            row.sums.extend([sum(&whole[..16]), sum(&whole[16..])]);
+            row.sums.push(sum as f32 * scale);
         }
-        row.sums.resize((2 * blocks).next_multiple_of(8), 0.0);
         row
     }
 }
-
-/// Minima set aside at a time: two a group, a multiple of eight.
-const MINS: usize = 64;
 
 /// A weight format and the form of input row it multiplies.
 pub(crate) trait Weights: 'static {
@@ -62,72 +56,109 @@ pub(crate) trait Weights: 'static {
     type Row: Send + Sync;
     fn prepare(x: Vec<f32>) -> Self::Row;
 
-    /// `N` dot products with one weight row of `columns`.
+    /// The products of a panel of [`ROWS`] weight rows of `columns` with `N` input rows.
     ///
     /// # Safety
-    /// `w` is readable for a row of `columns`, every `x` was prepared from `columns` values, and the
-    /// CPU has `S`.
-    unsafe fn dot<S: Simd, const N: usize>(
+    /// `w` is readable for a panel, every `x` was prepared from `columns` values, and the CPU has `S`.
+    unsafe fn products<S: Simd, const N: usize>(
         w: *const u8,
         columns: usize,
         x: [&Self::Row; N],
-    ) -> [f32; N];
+    ) -> [[f32; ROWS]; N];
+
+    /// Row `r` of a panel as floats.
+    ///
+    /// # Safety
+    /// `w` is readable for a panel of rows of `out.len()` columns.
+    unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]);
 }
 
 impl<Q: Quant> Weights for Q {
     type Row = Row16;
 
+    #[inline(always)]
     fn prepare(x: Vec<f32>) -> Row16 {
         Row16::new(&x)
     }
 
     #[inline(always)]
-    unsafe fn dot<S: Simd, const N: usize>(
+    unsafe fn products<S: Simd, const N: usize>(
         w: *const u8,
         columns: usize,
         x: [&Row16; N],
-    ) -> [f32; N] {
-        let (groups, total) = (Q::FORMAT.block() / 32, columns / 32);
-        // SAFETY: `w` holds `columns / block` blocks, each of `groups` groups; every input row holds
-        // `total` groups, and sums for twice that many halves, rounded up to eight.
+    ) -> [[f32; ROWS]; N] {
+        let mut out = [[0.0; ROWS]; N];
+        let groups = Q::FORMAT.block() / 32;
+        // SAFETY: a panel holds `columns / block` blocks, each of `groups` groups; every input row
+        // holds `columns / 32` groups; `lane` stays below `ROWS`.
         unsafe {
-            let mut acc = [S::splat(0.0); N];
-            for start in (0..total).step_by(MINS / 2) {
-                let end = (start + MINS / 2).min(total);
-                // The minima are set aside and meet the sums eight at a time.
-                let mut mins = [0f32; MINS];
-                for block in start / groups..end / groups {
-                    let bytes = w.add(block * Q::FORMAT.block_bytes());
+            for lane in (0..ROWS).step_by(S::LANES) {
+                let mut acc = [S::splat(0.0); N];
+                for b in 0..columns / Q::FORMAT.block() {
+                    let block = w.add(b * ROWS * Q::FORMAT.block_bytes());
                     for g in 0..groups {
-                        let (at, group) = (block * groups + g, Q::group::<S>(bytes, g));
-                        let w = S::widen(group.q);
-                        mins[2 * (at - start)] = group.min[0];
-                        mins[2 * (at - start) + 1] = group.min[1];
-                        for n in 0..N {
-                            let dot = S::to_f32(S::dot(w, x[n].q.as_ptr().add(at * 32)));
-                            let scale = S::splat(*x[n].scales.as_ptr().add(at));
-                            acc[n] = S::fma(acc[n], dot, S::mul(group.scale, scale));
+                        let at = b * groups + g;
+                        for half in 0..Q::SCALES {
+                            let mut sums = [S::zero(); N];
+                            for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
+                                let quants = Q::quants::<S>(block, g, k, lane);
+                                for n in 0..N {
+                                    let x = x[n].q.as_ptr().add(32 * at + 8 * k);
+                                    for (pair, quants) in quants.into_iter().enumerate() {
+                                        sums[n] = S::dot(sums[n], quants, x.add(2 * pair));
+                                    }
+                                }
+                            }
+                            let scale = Q::scale::<S>(block, g, half, lane);
+                            for n in 0..N {
+                                let with = S::splat(*x[n].scales.as_ptr().add(at));
+                                acc[n] = S::fma(acc[n], S::to_f32(sums[n]), S::mul(scale, with));
+                            }
+                        }
+                        if Q::MIN {
+                            let min = Q::min::<S>(block, g, lane);
+                            for n in 0..N {
+                                let sum = S::splat(*x[n].sums.as_ptr().add(at));
+                                acc[n] = S::fma(acc[n], min, sum);
+                            }
                         }
                     }
                 }
-                for i in (0..2 * (end - start)).step_by(8) {
-                    let mins = S::load_f32(mins.as_ptr().add(i).cast());
-                    for n in 0..N {
-                        let sums = x[n].sums.as_ptr().add(2 * start + i);
-                        acc[n] = S::fma(acc[n], mins, S::load_f32(sums.cast()));
+                for n in 0..N {
+                    S::store(out[n][lane..].as_mut_ptr(), acc[n]);
+                }
+            }
+        }
+        out
+    }
+
+    unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]) {
+        let groups = Q::FORMAT.block() / 32;
+        let (lane, own) = (r / Scalar::LANES * Scalar::LANES, r % Scalar::LANES);
+        for (at, out) in out.chunks_exact_mut(32).enumerate() {
+            // SAFETY: as in `products`; any CPU has `Scalar`.
+            unsafe {
+                let block = w.add(at / groups * ROWS * Q::FORMAT.block_bytes());
+                let g = at % groups;
+                let min = Q::min::<Scalar>(block, g, lane)[own];
+                for (k, out) in out.chunks_exact_mut(8).enumerate() {
+                    let half = k * Q::SCALES / 4;
+                    let scale = Q::scale::<Scalar>(block, g, half, lane)[own];
+                    let quants = Q::quants::<Scalar>(block, g, k, lane);
+                    for (out, quant) in out.iter_mut().zip(quants.iter().flat_map(|q| q[own])) {
+                        *out = scale * f32::from(quant) + min;
                     }
                 }
             }
-            acc.map(|acc| S::sum(acc))
         }
     }
 }
 
-/// A float format: 8 weights at a time.
+/// A float format: a vector of weights at a time.
 pub(crate) trait Float: 'static {
     const BYTES: usize;
     /// # Safety
-    /// `at` is readable for 8 weights and the CPU has `S`.
+    /// `at` is readable for `S::LANES` weights and the CPU has `S`.
     unsafe fn load<S: Simd>(at: *const u8) -> S::F32;
 }
 
@@ -165,43 +196,82 @@ impl Float for BF16 {
     }
 }
 
+/// Most lanes of any instruction set.
+const LANES: usize = 16;
+
+impl<F: Float + Send + Sync> Floats<F> {
+    /// `N` dot products with one weight row of `columns`.
+    ///
+    /// # Safety
+    /// `w` is readable for a row, every `x` for `columns` floats and zeros up to a multiple of
+    /// `S::LANES`, and the CPU has `S`.
+    #[inline(always)]
+    pub(crate) unsafe fn dot<S: Simd, const N: usize>(
+        w: *const u8,
+        columns: usize,
+        x: [*const f32; N],
+    ) -> [f32; N] {
+        // SAFETY: whole vectors lie inside the row; the rest is copied to a padded buffer first.
+        unsafe {
+            let mut acc = [S::splat(0.0); N];
+            let whole = columns / S::LANES * S::LANES;
+            for i in (0..whole).step_by(S::LANES) {
+                let w = F::load::<S>(w.add(i * F::BYTES));
+                for n in 0..N {
+                    acc[n] = S::fma(acc[n], w, S::load_f32(x[n].add(i).cast()));
+                }
+            }
+            if whole < columns {
+                let mut rest = [0u8; 4 * LANES];
+                let (tail, len) = (w.add(whole * F::BYTES), (columns - whole) * F::BYTES);
+                std::ptr::copy_nonoverlapping(tail, rest.as_mut_ptr(), len);
+                let w = F::load::<S>(rest.as_ptr());
+                for n in 0..N {
+                    acc[n] = S::fma(acc[n], w, S::load_f32(x[n].add(whole).cast()));
+                }
+            }
+            acc.map(|acc| S::sum(acc))
+        }
+    }
+}
+
 impl<F: Float + Send + Sync> Weights for Floats<F> {
     type Row = Vec<f32>;
 
+    #[inline(always)]
     fn prepare(mut x: Vec<f32>) -> Vec<f32> {
-        x.resize(x.len().next_multiple_of(8), 0.0);
+        x.resize(x.len().next_multiple_of(LANES), 0.0);
         x
     }
 
     #[inline(always)]
-    unsafe fn dot<S: Simd, const N: usize>(
+    unsafe fn products<S: Simd, const N: usize>(
         w: *const u8,
         columns: usize,
         x: [&Vec<f32>; N],
-    ) -> [f32; N] {
-        // SAFETY: whole eights lie inside the row; the rest is copied to a padded buffer first, and
-        // the input rows are padded with zeros to whole eights.
-        unsafe {
-            let mut acc = [S::splat(0.0); N];
-            let whole = columns / 8;
-            for i in 0..whole {
-                let w = F::load::<S>(w.add(i * 8 * F::BYTES));
-                for n in 0..N {
-                    let x = S::load_f32(x[n].as_ptr().add(i * 8).cast());
-                    acc[n] = S::fma(acc[n], w, x);
-                }
+    ) -> [[f32; ROWS]; N] {
+        let mut out = [[0.0; ROWS]; N];
+        let x = x.map(|x| x.as_ptr());
+        for r in 0..ROWS {
+            // SAFETY: a panel of floats is its rows; `prepare` padded the input.
+            let dots = unsafe { Self::dot::<S, N>(w.add(r * columns * F::BYTES), columns, x) };
+            for n in 0..N {
+                out[n][r] = dots[n];
             }
-            if !columns.is_multiple_of(8) {
-                let mut rest = [0u8; 32];
-                let tail = columns % 8 * F::BYTES;
-                std::ptr::copy_nonoverlapping(w.add(whole * 8 * F::BYTES), rest.as_mut_ptr(), tail);
-                let w = F::load::<S>(rest.as_ptr());
-                for n in 0..N {
-                    let x = S::load_f32(x[n].as_ptr().add(whole * 8).cast());
-                    acc[n] = S::fma(acc[n], w, x);
-                }
+        }
+        out
+    }
+
+    unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]) {
+        let columns = out.len();
+        for (i, out) in out.iter_mut().enumerate() {
+            let mut bytes = [0u8; 4 * LANES];
+            // SAFETY: weight `i` of row `r`; any CPU has `Scalar`.
+            unsafe {
+                let at = w.add((r * columns + i) * F::BYTES);
+                std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), F::BYTES);
+                *out = F::load::<Scalar>(bytes.as_ptr())[0];
             }
-            acc.map(|acc| S::sum(acc))
         }
     }
 }

@@ -59,6 +59,15 @@ impl Isa {
         *BEST.get_or_init(|| Isa::available()[0])
     }
 
+    /// This one, or the next whose vectors divide rows of `width`, a multiple of 8.
+    pub(crate) fn of_width(self, width: usize) -> Isa {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if !width.is_multiple_of(16) => Isa::Avx2,
+            isa => isa,
+        }
+    }
+
     /// Runs `job` on this instruction set, which must be one of [`Isa::available`].
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
         // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU.

@@ -1,12 +1,13 @@
 //! Matrix products on the file's own bytes.
 
 use super::dot::{BF16, F16, F32, Floats, Weights};
+use super::input::transform;
 use super::isa::{Isa, Job};
+use super::panel;
 use super::quant::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::simd::Simd;
 use super::threads::{self, Shared};
-use crate::reference::{activate, normalize};
-use crate::{Format, Input, LinearSpec};
+use crate::{Format, Input, Layout, LinearSpec};
 
 /// Arguments of a product, as plain slices; see [`crate::Kernels::linear`].
 pub(crate) struct Linear<'a> {
@@ -45,7 +46,9 @@ impl Linear<'_> {
             .format
             .row_bytes(layout.columns)
             .expect("Matrix checked the block");
-        let w = &self.w[..layout.rows * row_bytes];
+        let panel_bytes = panel::ROWS * row_bytes;
+        let panels = layout.rows.div_ceil(panel::ROWS);
+        let w = &self.w[..panels * panel_bytes];
 
         let mut rows: Vec<Option<W::Row>> = (0..count).map(|_| None).collect();
         let shared = Shared::new(&mut rows);
@@ -58,18 +61,17 @@ impl Linear<'_> {
         let rows: Vec<W::Row> = rows.into_iter().flatten().collect();
 
         // Few enough that the weights of a task stay in the first-level cache while input rows pass.
-        let size = layout.rows.div_ceil(4 * threads::count()).clamp(8, 64);
+        let size = panels.div_ceil(4 * threads::count()).clamp(1, 4);
         let out = Shared::new(out);
-        threads::share(layout.rows.div_ceil(size), |task| {
+        threads::share(panels.div_ceil(size), |task| {
             let first = task * size;
-            let last = (first + size).min(layout.rows);
-            let w = &w[first * row_bytes..last * row_bytes];
+            let last = (first + size).min(panels);
             isa.run(Tile::<W> {
                 linear: self,
                 rows: &rows,
-                w,
-                row_bytes,
-                first,
+                w: &w[first * panel_bytes..last * panel_bytes],
+                panel_bytes,
+                first: first * panel::ROWS,
                 out,
                 width,
             });
@@ -101,27 +103,17 @@ impl<W: Weights> Job for Prepare<'_, W> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> W::Row {
-        W::prepare(match self.input {
-            Input::Plain => self.x.to_vec(),
-            Input::Norm(norm) => normalize(norm, self.x, self.gains),
-            Input::Act(act) => self.x.iter().map(|&v| activate(act, v)).collect(),
-            Input::Gated(act) => {
-                let (gate, up) = self.x.split_at(self.x.len() / 2);
-                gate.iter()
-                    .zip(up)
-                    .map(|(&g, u)| activate(act, g) * u)
-                    .collect()
-            }
-        })
+        // SAFETY: the instruction set is the caller's.
+        W::prepare(unsafe { transform::<S>(self.input, self.x, self.gains) })
     }
 }
 
-/// Some weight rows times all input rows.
+/// Some panels of weight rows times all input rows.
 struct Tile<'a, W: Weights> {
     linear: &'a Linear<'a>,
     rows: &'a [W::Row],
     w: &'a [u8],
-    row_bytes: usize,
+    panel_bytes: usize,
     /// Number of the first weight row.
     first: usize,
     out: Shared<'a, f32>,
@@ -160,26 +152,55 @@ impl<W: Weights> Tile<'_, W> {
     #[inline(always)]
     unsafe fn rows_at<S: Simd, const N: usize>(&self, r: usize) {
         let spec = &self.linear.spec;
-        let mut x = [&self.rows[r]; N];
-        for (n, x) in x.iter_mut().enumerate() {
-            *x = &self.rows[r + n];
-        }
-        for (j, w) in self.w.chunks_exact(self.row_bytes).enumerate() {
-            let j = self.first + j;
-            // SAFETY: `w` is one row, `x` was prepared from rows of as many columns (`Matrix::linear`
-            // checks), the instruction set is the caller's.
-            let dots = unsafe { W::dot::<S, N>(w.as_ptr(), spec.layout.columns, x) };
-            for (n, dot) in dots.into_iter().enumerate() {
-                let value = if spec.bias {
-                    dot + self.linear.bias[j]
-                } else {
-                    dot
-                };
-                // SAFETY: this task alone writes output column `j`.
-                let out =
-                    unsafe { &mut self.out.part((r + n) * self.width + spec.first + j, 1)[0] };
-                *out = if spec.accumulate { *out + value } else { value };
+        let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
+        for (panel, w) in self.w.chunks_exact(self.panel_bytes).enumerate() {
+            let first = self.first + panel * panel::ROWS;
+            let len = panel::ROWS.min(spec.layout.rows - first);
+            // SAFETY: `w` is one panel, `x` was prepared from rows of as many columns
+            // (`Matrix::linear` checks), the instruction set is the caller's.
+            let products = unsafe { W::products::<S, N>(w.as_ptr(), spec.layout.columns, x) };
+            for (n, products) in products.iter().enumerate() {
+                let at = (r + n) * self.width + spec.first + first;
+                // SAFETY: this task alone writes these output columns.
+                let out = unsafe { self.out.part(at, len) };
+                for (j, (out, product)) in out.iter_mut().zip(products).enumerate() {
+                    let bias = if spec.bias {
+                        self.linear.bias[first + j]
+                    } else {
+                        0.0
+                    };
+                    let before = if spec.accumulate { *out } else { 0.0 };
+                    *out = before + (product + bias);
+                }
             }
         }
     }
+}
+
+/// Rows `ids` of a table times `scale`; see [`crate::Kernels::embed`].
+pub(crate) fn embed(table: &[u8], ids: &[i32], layout: Layout, scale: f32) -> Vec<f32> {
+    let unpack = match layout.format {
+        Format::F32 => Floats::<F32>::unpack,
+        Format::F16 => Floats::<F16>::unpack,
+        Format::BF16 => Floats::<BF16>::unpack,
+        Format::Q4_0 => Q4_0::unpack,
+        Format::Q4_1 => Q4_1::unpack,
+        Format::Q5_0 => Q5_0::unpack,
+        Format::Q5_1 => Q5_1::unpack,
+        Format::Q8_0 => Q8_0::unpack,
+        Format::Q4_K => Q4K::unpack,
+        Format::Q5_K => Q5K::unpack,
+        Format::Q6_K => Q6K::unpack,
+    };
+    let row_bytes = layout.format.row_bytes(layout.columns);
+    let panel_bytes = panel::ROWS * row_bytes.expect("Matrix checked the block");
+    let mut out = vec![0.0; ids.len() * layout.columns];
+    for (out, &id) in out.chunks_exact_mut(layout.columns).zip(ids) {
+        let (panel, r) = (id as usize / panel::ROWS, id as usize % panel::ROWS);
+        let w = &table[panel * panel_bytes..][..panel_bytes];
+        // SAFETY: `w` is a panel of rows of `columns`, as many as `out` has.
+        unsafe { unpack(w.as_ptr(), r, out) };
+        out.iter_mut().for_each(|v| *v *= scale);
+    }
+    out
 }

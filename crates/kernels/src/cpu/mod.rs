@@ -1,13 +1,16 @@
 //! The CPU twin: SIMD on the file's own bytes, on burn's Flex tensors.
 //!
-//! Integer dot products on 16-bit activations for quantized weights, floats for float weights. Rows
+//! Integer dot products on 16-bit activations for quantized weights, floats for float weights.
+//! Quantized weights are kept bit by bit as in the file, sixteen rows side by side ([`panel`]). Rows
 //! are shared between threads; each output is computed by one thread in one order, so results do
 //! not depend on the number of threads or on what else is in the batch.
 
 mod attention;
 mod dot;
+mod input;
 mod isa;
 mod linear;
+mod panel;
 mod quant;
 mod simd;
 mod threads;
@@ -24,6 +27,7 @@ use half::f16;
 
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec, reference};
 use isa::Isa;
+pub(crate) use panel::pack;
 
 /// What the CPU twin runs on, as in `AVX-512 VNNI, 2 threads`.
 pub fn cpu_description() -> String {
@@ -62,15 +66,8 @@ fn columns(tensor: &FlexTensor) -> usize {
 impl Kernels for Flex {
     fn embed(table: FlexTensor, ids: FlexTensor, layout: Layout, scale: f32) -> FlexTensor {
         let ids = slice::<i32>(&ids);
-        let bytes = layout
-            .format
-            .row_bytes(layout.columns)
-            .expect("Matrix checked the block");
-        let table = &table.bytes()[..layout.rows * bytes];
-        tensor(
-            reference::embed(table, ids, layout, scale),
-            [ids.len(), layout.columns],
-        )
+        let rows = linear::embed(table.bytes(), ids, layout, scale);
+        tensor(rows, [ids.len(), layout.columns])
     }
 
     fn linear(
@@ -123,7 +120,7 @@ impl Kernels for Flex {
     ) -> FlexTensor {
         let blocks = columns(&tables);
         let (qkv, rows, tables) = (slice(qkv), slice(&rows), slice(&tables));
-        let isa = Isa::best();
+        let isa = Isa::best().of_width(spec.head_dim);
         let mixed = if cache.dtype() == DType::F16 {
             let cache = slice::<f16>(cache);
             attention::Attention {

@@ -21,90 +21,99 @@ fn zip(a: Two, b: Two, f: impl Fn(v128, v128) -> v128) -> Two {
     (f(a.0, b.0), f(a.1, b.1))
 }
 
+// SAFETY of every block below: the caller vouches for the bytes of one vector; wasm's loads and
+// stores need no alignment.
 impl Simd for Simd128 {
-    type U8 = Two;
+    const LANES: usize = 8;
+    const TILE: usize = 4;
     type I16 = Two;
     type I32 = Two;
     type F32 = Two;
-    const TILE: usize = 4;
 
     #[inline(always)]
-    unsafe fn bytes(at: *const u8) -> Two {
-        // SAFETY: the caller vouches for 32 readable bytes; wasm loads are unaligned.
+    unsafe fn pairs(at: *const u8) -> Two {
+        // SAFETY: see above.
         unsafe { (v128_load(at.cast()), v128_load(at.add(16).cast())) }
     }
     #[inline(always)]
-    unsafe fn nibbles(at: *const u8) -> Two {
-        // SAFETY: the caller vouches for 16 readable bytes.
-        let packed = unsafe { v128_load(at.cast()) };
-        (v128_and(packed, u8x16_splat(15)), u8x16_shr(packed, 4))
-    }
-    #[inline(always)]
-    unsafe fn bits(mask: u32) -> Two {
-        let bit = u64x2_splat(0x8040_2010_0804_0201);
-        let spread = |mask: u32| {
-            let bytes = u8x16_swizzle(
-                u32x4_splat(mask),
-                u8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
-            );
-            v128_and(u8x16_eq(v128_and(bytes, bit), bit), u8x16_splat(16))
-        };
-        (spread(mask), spread(mask >> 16))
-    }
-    #[inline(always)]
-    unsafe fn and(a: Two, mask: u8) -> Two {
-        both(a, |v| v128_and(v, u8x16_splat(mask)))
+    unsafe fn and(a: Two, mask: u16) -> Two {
+        both(a, |v| v128_and(v, u16x8_splat(mask)))
     }
     #[inline(always)]
     unsafe fn or(a: Two, b: Two) -> Two {
         zip(a, b, |a, b| v128_or(a, b))
     }
     #[inline(always)]
-    unsafe fn xor(a: Two, mask: u8) -> Two {
-        both(a, |v| v128_xor(v, u8x16_splat(mask)))
+    unsafe fn sub(a: Two, b: u16) -> Two {
+        both(a, |v| u16x8_sub(v, u16x8_splat(b)))
     }
     #[inline(always)]
     unsafe fn shl(a: Two, n: u32) -> Two {
-        both(a, |v| u8x16_shl(v, n))
+        both(a, |v| u16x8_shl(v, n))
     }
     #[inline(always)]
     unsafe fn shr(a: Two, n: u32) -> Two {
-        both(a, |v| u8x16_shr(v, n))
+        both(a, |v| u16x8_shr(v, n))
     }
     #[inline(always)]
-    unsafe fn widen(a: Two) -> [Two; 2] {
-        [
-            both(a, |v| u16x8_extend_low_u8x16(v)),
-            both(a, |v| u16x8_extend_high_u8x16(v)),
-        ]
+    unsafe fn sar(a: Two, n: u32) -> Two {
+        both(a, |v| i16x8_shr(v, n))
     }
     #[inline(always)]
-    unsafe fn dot(w: [Two; 2], x: *const i16) -> Two {
-        // SAFETY: the caller vouches for 32 readable numbers.
-        let x = unsafe { [Self::bytes(x.cast()), Self::bytes(x.add(16).cast())] };
-        let dot = |w, x| zip(w, x, |w, x| i32x4_dot_i16x8(w, x));
-        zip(dot(w[0], x[0]), dot(w[1], x[1]), |a, b| i32x4_add(a, b))
+    unsafe fn zero() -> Two {
+        (i32x4_splat(0), i32x4_splat(0))
+    }
+    #[inline(always)]
+    unsafe fn dot(sum: Two, w: Two, x: *const i16) -> Two {
+        // SAFETY: see above.
+        let x = unsafe { v128_load32_splat(x.cast()) };
+        zip(sum, w, |sum, w| i32x4_add(sum, i32x4_dot_i16x8(w, x)))
+    }
+    #[inline(always)]
+    unsafe fn bytes(at: *const u8) -> Two {
+        // SAFETY: see above.
+        let words = u16x8_extend_low_u8x16(unsafe { v128_load64_zero(at.cast()) });
+        (
+            u32x4_extend_low_u16x8(words),
+            u32x4_extend_high_u16x8(words),
+        )
+    }
+    #[inline(always)]
+    unsafe fn bits(a: Two, shift: u32, mask: u32) -> Two {
+        both(a, |v| v128_and(u32x4_shr(v, shift), u32x4_splat(mask)))
     }
     #[inline(always)]
     unsafe fn to_f32(a: Two) -> Two {
         both(a, |v| f32x4_convert_i32x4(v))
     }
     #[inline(always)]
+    unsafe fn round(a: Two) -> Two {
+        both(a, |v| i32x4_trunc_sat_f32x4(f32x4_nearest(v)))
+    }
+    #[inline(always)]
+    unsafe fn exp2(a: Two) -> Two {
+        both(a, |v| i32x4_shl(i32x4_add(v, i32x4_splat(127)), 23))
+    }
+    #[inline(always)]
     unsafe fn splat(a: f32) -> Two {
         (f32x4_splat(a), f32x4_splat(a))
     }
     #[inline(always)]
-    unsafe fn halves(a: f32, b: f32) -> Two {
-        (f32x4_splat(a), f32x4_splat(b))
+    unsafe fn max(a: Two, b: Two) -> Two {
+        zip(a, b, |a, b| f32x4_max(a, b))
     }
     #[inline(always)]
     unsafe fn mul(a: Two, b: Two) -> Two {
         zip(a, b, |a, b| f32x4_mul(a, b))
     }
     #[inline(always)]
-    unsafe fn fma(acc: Two, a: Two, b: Two) -> Two {
+    unsafe fn div(a: Two, b: Two) -> Two {
+        zip(a, b, |a, b| f32x4_div(a, b))
+    }
+    #[inline(always)]
+    unsafe fn fma(sum: Two, a: Two, b: Two) -> Two {
         let product = zip(a, b, |a, b| f32x4_mul(a, b));
-        zip(acc, product, |a, b| f32x4_add(a, b))
+        zip(sum, product, |a, b| f32x4_add(a, b))
     }
     #[inline(always)]
     unsafe fn sum(a: Two) -> f32 {
@@ -115,17 +124,13 @@ impl Simd for Simd128 {
             + f32x4_extract_lane::<3>(four)
     }
     #[inline(always)]
-    unsafe fn half(bits: u16) -> f32 {
-        half::f16::from_bits(bits).to_f32_const()
-    }
-    #[inline(always)]
     unsafe fn load_f32(at: *const u8) -> Two {
-        // SAFETY: the caller vouches for 32 readable bytes.
-        unsafe { Self::bytes(at) }
+        // SAFETY: see above.
+        unsafe { (v128_load(at.cast()), v128_load(at.add(16).cast())) }
     }
     #[inline(always)]
     unsafe fn load_f16(at: *const u8) -> Two {
-        // SAFETY: the caller vouches for 16 readable bytes.
+        // SAFETY: see above.
         let bits = unsafe { v128_load(at.cast()) };
         (
             widen_f16(u32x4_extend_low_u16x8(bits)),
@@ -134,7 +139,7 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     unsafe fn load_bf16(at: *const u8) -> Two {
-        // SAFETY: the caller vouches for 16 readable bytes.
+        // SAFETY: see above.
         let bits = unsafe { v128_load(at.cast()) };
         let widen = |v| u32x4_shl(v, 16);
         (
