@@ -6,6 +6,7 @@ import {connect} from "node:net";
 import {test} from "node:test";
 
 import {edge, good, json, keep, nodes, post, scripted, until} from "./edge.mjs";
+import {FAULTS, fault} from "./faults.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {model: "m", messages: [{role: "user", content: "Hello?"}], max_tokens: 4};
@@ -15,11 +16,11 @@ const ask = (url, key, body = ASK, path = CHAT) =>
     post(url + path, body, {headers: key ? {authorization: `Bearer ${key}`} : {}});
 
 /** An edge whose keys are in KV, each with what it allows. */
-async function guarded(grants, options = {}) {
+async function guarded(grants, options = {}, more = {}) {
     const fine = await keep(scripted(good));
     const it = await keep(edge({
         vars: {NODES: nodes({url: fine.url}), KEYS: sum("of the secret")},
-        options: {kvNamespaces: ["API_KEYS"], ...options}
+        options: {kvNamespaces: ["API_KEYS"], ...options}, ...more
     }));
     const store = await it.instance.getKVNamespace("API_KEYS");
     for (const [key, grant] of Object.entries(grants)) {
@@ -73,8 +74,38 @@ test("with KV down keys of the secret are still let in, others are told to come 
     assert.ok((await lorax.json()).error_type);
 });
 
+test("with KV down a key that was seen is believed for an hour, and one that was not is not let in", async () => {
+    const {url, node} = await guarded({alice: {}, bob: {}}, {}, {entry: FAULTS});
+    const status = async (key, name) => {
+        const {headers} = fault(name);
+        return (await post(url + CHAT, ASK, {headers: {...headers, authorization: `Bearer ${key}`}})).status;
+    };
+    assert.equal(await status("alice"), 200);
+    assert.equal(await status("nobody"), 401);
+    await fetch(`${url}/health`, fault("kv"));
+    // Beyond the minute in which it is not asked.
+    assert.equal(await status("alice", "minute"), 200);
+    assert.equal(await status("nobody"), 401);
+    assert.equal(await status("bob"), 503, "KV knows it, we do not");
+    assert.equal(node.requests.length, 2);
+    for (let n = 0; n < 60; n++) {
+        await fetch(`${url}/health`, fault("minute"));
+    }
+    assert.equal(await status("alice"), 503);
+});
+
+/** The local rate limiter begins anew with each minute of the clock: waits for the next where this one is nearly over. */
+async function freshMinute() {
+    const left = 60_000 - Date.now() % 60_000;
+    if (left < 10_000) {
+        await new Promise((resolve) => setTimeout(resolve, left));
+    }
+}
+
 test("a key over its limit is told when to come back, and no other is", async () => {
-    const {url, node} = await guarded({slow: {limiter: "SLOW"}, fast: {}, lost: {limiter: "MISSING"}}, {
+    const {url, node} = await guarded({
+        slow: {limiter: "SLOW"}, fast: {}, lost: {limiter: "MISSING"}, reader: {limiter: "SLOW"}
+    }, {
         ratelimits: {SLOW: {simple: {limit: 2, period: 60}}, RATE_LIMITER: {simple: {limit: 5, period: 60}}}
     });
     const statuses = async (key, count) => {
@@ -84,6 +115,7 @@ test("a key over its limit is told when to come back, and no other is", async ()
         }
         return answers.map(({status}) => status);
     };
+    await freshMinute();
     assert.deepEqual(await statuses("slow", 4), [200, 200, 429, 429]);
     assert.deepEqual(await statuses("fast", 6), [200, 200, 200, 200, 200, 429]);
     const refused = await ask(url, "slow", {prompt: "x"}, "/v1/engines/m/completions");
@@ -92,6 +124,9 @@ test("a key over its limit is told when to come back, and no other is", async ()
     assert.equal(typeof (await refused.json()).error, "string", "TextSynth's form");
     assert.equal((await ask(url, "lost")).status, 500);
     assert.equal(node.requests.length, 7);
+    const read = async (path) => (await fetch(url + path, {headers: {authorization: "Bearer reader"}})).status;
+    assert.deepEqual([await read("/metrics"), await read("/v1/models"), await read("/metrics")], [200, 200, 429]);
+    assert.equal(await read("/health"), 200, "probes are open");
 });
 
 test("a key's tokens of a day are counted over all its requests", async () => {

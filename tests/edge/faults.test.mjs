@@ -8,47 +8,12 @@ import {join} from "node:path";
 import {after, before, test} from "node:test";
 
 import {TINDERBOX, edge, good, keep, nodes, post, scripted, smollm2, until} from "./edge.mjs";
+import {FAULTS, fault} from "./faults.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {messages: [{role: "user", content: "Hello?"}], max_tokens: 4, temperature: 0};
 const file = smollm2();
 const skip = file ? false : "SKIP: SmolLM2 was not fetched";
-
-/**
- * Stands before the Worker and does to its module what a header asks for. `trap`: at the module's next look at the clock
- * it comes to an end as after a failed allocation, wherever it is just then. `cpu` and `rest`: what the runtime writes into
- * its memory when the CPU time is nearly over, and before the next request.
- */
-const FAULTS = `
-    import worker from "./index.js";
-    export * from "./index.js";
-    const {Instance} = WebAssembly;
-    let module, armed = false, made = 0;
-    WebAssembly.Instance = function (...args) {
-        const instance = new Instance(...args);
-        module = instance.exports;
-        made += 1;
-        return instance;
-    };
-    const now = Date.now;
-    Date.now = () => {
-        if (armed) {
-            armed = false;
-            module.__wbindgen_malloc(-1, 1);
-        }
-        return now();
-    };
-    const signal = (value) => new Uint32Array(module.memory.buffer)[module.__instance_signal.value >> 2] = value;
-    const faults = {trap: () => armed = true, cpu: () => signal(24), rest: () => signal(0)};
-    export default {
-        async fetch(request, env, context) {
-            faults[request.headers.get("x-fault")]?.();
-            const response = await worker.fetch(request, env, context);
-            const headers = new Headers(response.headers);
-            headers.set("x-instances", made);
-            return new Response(response.body, {status: response.status, headers});
-        }
-    };`;
 
 let assets;
 before(() => {
@@ -61,7 +26,6 @@ before(() => {
 after(() => assets && rmSync(assets, {recursive: true, force: true}));
 
 const local = {MODEL: "smollm2", CONTEXT: "512", BUDGET: "256"};
-const fault = (name) => ({headers: {"x-fault": name}});
 
 test("after a trap the next request has a new instance", async () => {
     const fine = await keep(scripted(good));
@@ -120,6 +84,45 @@ test("a model that is not there is said, and the next who asks tries again", {sk
         assert.equal(answer.status, 500);
         assert.match((await answer.json()).error.message, /missing could not be loaded: models\/missing\/manifest.json/);
     }
+});
+
+test("a load that never ends is taken over by a later request", {skip}, async () => {
+    let asked = 0;
+    const store = ({url}) => {
+        asked += 1;
+        return asked === 1 ? new Promise(() => {}) : new Response(readFileSync(join(assets, new URL(url).pathname)));
+    };
+    const {url} = await keep(edge({assets: false, vars: local, entry: FAULTS, options: {serviceBindings: {ASSETS: store}}}));
+    const controller = new AbortController();
+    const first = post(url + CHAT, ASK, {signal: controller.signal}).catch(() => {});
+    await until(() => asked === 1, "it loads");
+    controller.abort();
+    await first;
+    const answer = await post(url + CHAT, ASK, fault("minute"));
+    assert.equal(answer.status, 200, await answer.clone().text());
+    assert.equal(answer.headers.get("x-instances"), "1");
+});
+
+test("a sequence whose client leaves is free, with the model in a bucket and nothing in front", {skip}, async () => {
+    const it = await keep(edge({assets: false, vars: local, options: {r2Buckets: ["MODELS"]}}));
+    const bucket = await it.instance.getR2Bucket("MODELS");
+    const folder = "models/smollm2";
+    for (const name of readdirSync(join(assets, folder))) {
+        await bucket.put(`${folder}/${name}`, new Uint8Array(readFileSync(join(assets, folder, name))).buffer);
+    }
+    const running = async () => {
+        const text = await (await fetch(`${it.url}/metrics`)).text();
+        return Number(/^tinderbox_running_sequences\{.*\} (\d+)$/m.exec(text)?.[1]);
+    };
+    const controller = new AbortController();
+    const long = {messages: [{role: "user", content: "Tell me a long story."}], max_tokens: 400, temperature: 0};
+    const response = await post(it.url + CHAT, {...long, stream: true}, {signal: controller.signal});
+    await response.body.getReader().read();
+    assert.equal(await running(), 1);
+    controller.abort();
+    // Less than the answer would take.
+    await until(async () => await running() === 0, "it is free", 5);
+    assert.equal((await post(it.url + CHAT, ASK)).status, 200);
 });
 
 for (const [kind, options] of [["R2", {r2Buckets: ["MODELS"]}], ["KV", {kvNamespaces: ["MODELS"]}]]) {

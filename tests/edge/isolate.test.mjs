@@ -7,7 +7,7 @@ import {tmpdir} from "node:os";
 import {join} from "node:path";
 import {after, before, test} from "node:test";
 
-import {TINDERBOX, edge, node, nodes, post, scripted, smollm2} from "./edge.mjs";
+import {TINDERBOX, edge, json, keep, node, nodes, post, scripted, smollm2} from "./edge.mjs";
 
 const CHAT = "/v1/chat/completions";
 const CONTEXT = 512;
@@ -76,7 +76,7 @@ test("24 greedy tokens in the isolate are the native CPU's, and the memory is bo
     assert.ok(bytes < 110e6, `${bytes} bytes`);
 });
 
-test("two chats at once have the answers they have alone, whole and streamed", {skip}, async () => {
+test("two chats at once have the answers they have alone, whole and streamed", {skip}, async (t) => {
     const bodies = ["Name a planet.", "What is water?", "Count to five."].map((content) => question(content));
     const alone = [];
     for (const body of bodies) {
@@ -89,6 +89,10 @@ test("two chats at once have the answers they have alone, whole and streamed", {
     };
     const together = await Promise.all([streamed(bodies[0]), chat(it.url, bodies[1]), streamed(bodies[2])]);
     assert.deepEqual([together[0], together[1].text, together[2]], alone);
+    // The most that the isolate holds at once.
+    const bytes = await memory();
+    t.diagnostic(`linear memory ${(bytes / 1e6).toFixed(1)} MB after chats at once`);
+    assert.ok(bytes < 110e6, `${bytes} bytes`);
 });
 
 test("a stream comes in pieces, and one that is left does not hold up the next", {skip}, async () => {
@@ -143,6 +147,20 @@ test("small requests stay, large ones go to a node, and come back where it is de
         big.stop();
         await both.stop();
     }
+});
+
+test("what all nodes are too busy for is answered here, where it fits", {skip}, async () => {
+    const busy = await keep(scripted((request, response) => json(response, 429, {error: "full"}, {"retry-after": "7"})));
+    const open = async () => (await keep(edge({
+        assets, vars: {MODEL: "smollm2", CONTEXT: String(CONTEXT), BUDGET: "20", NODES: nodes({url: busy.url})}
+    }))).url;
+    const here = await post(await open() + CHAT, question("Hi, ".repeat(20), {max_tokens: 4}));
+    assert.equal(here.headers.get("x-tinderbox-place"), "edge");
+    assert.equal(here.status, 200, await here.text());
+    const refused = await post(await open() + CHAT, question("Hi, ".repeat(1000), {max_tokens: 4}));
+    assert.equal(refused.status, 429, "it does not fit, and a node has room later");
+    assert.equal(refused.headers.get("retry-after"), "7");
+    assert.equal(busy.requests.length, 2);
 });
 
 test("a real node's answers come through the edge byte for byte", {skip}, async () => {

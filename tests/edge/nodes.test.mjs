@@ -8,6 +8,7 @@ import {after, test} from "node:test";
 
 import {gguf} from "../web/package/tiny.mjs";
 import {edge, good, json, keep, node, nodes, post, scripted, until} from "./edge.mjs";
+import {FAULTS, fault} from "./faults.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {model: "m", messages: [{role: "user", content: "Hello?"}], max_tokens: 4};
@@ -37,12 +38,13 @@ test("a node is killed under 32 streams: what had not begun goes to the other, w
             const response = await post(`${url}/v1/completions`, body);
             assert.equal(response.status, 200, "no request fails before its stream begins");
             const text = await response.text();
-            if (text.endsWith("data: [DONE]\n\n")) {
+            assert.ok(text.endsWith("data: [DONE]\n\n"), "never a silent end");
+            const last = text.trim().split("\n\n").at(-2);
+            if (!last.startsWith('data: {"error"')) {
                 seen.whole += 1;
                 seen.after += killed;
             } else {
-                const last = JSON.parse(text.trim().split("\n\n").at(-1).replace("data: ", ""));
-                assert.match(last.error.message, /broke off/, "never a silent end");
+                assert.match(last, /broke off/);
                 assert.equal(response.headers.get("x-tinderbox-node"), "n0");
                 seen.broken += 1;
             }
@@ -105,6 +107,22 @@ test("a node that rests is looked at, and has requests again once it is well", a
     assert.equal((await post(url + CHAT, ASK)).status, 200);
 });
 
+test("a proxy that says that there is no node behind it does not make the node well", async () => {
+    let looks = 0;
+    const lost = await keep(scripted(good, (request, response) => {
+        looks += 1;
+        json(response, 530, {});
+    }));
+    const {url} = await keep(edge({vars: {NODES: nodes({url: lost.url})}, entry: FAULTS}));
+    const takes = async (options) => (await (await fetch(`${url}/health`, options)).json()).nodes[0].takes_requests;
+    for (let n = 1; n < 3; n++) {
+        assert.equal(await takes(fault("minute")), true);
+        await until(() => looks === n, "it is looked at");
+    }
+    await takes(fault("minute"));
+    await until(async () => !await takes(), "it rests");
+});
+
 test("the list of nodes in KV is taken in place of the variable's", async () => {
     const [old, fresh] = [await keep(scripted(good)), await keep(scripted(good))];
     const it = await keep(edge({vars: {NODES: nodes({url: old.url})}, options: {kvNamespaces: ["CONFIG"]}}));
@@ -115,6 +133,9 @@ test("the list of nodes in KV is taken in place of the variable's", async () => 
     assert.equal(old.requests.length, 0);
     const {nodes: listed} = await (await fetch(`${it.url}/health`)).json();
     assert.deepEqual(listed.map(({name}) => name), ["fresh"]);
+
+    const empty = await keep(edge({vars: {NODES: nodes({url: old.url})}, options: {kvNamespaces: ["CONFIG"]}}));
+    assert.equal((await post(empty.url + CHAT, ASK)).headers.get("x-tinderbox-node"), "n0", "no list changes nothing");
 
     const broken = await keep(edge({vars: {NODES: nodes({url: old.url})}, options: {kvNamespaces: ["CONFIG"]}}));
     await (await broken.instance.getKVNamespace("CONFIG")).put("nodes", '[{"name": "x", "url": "y", "secret": "NONE"}]');

@@ -1,9 +1,11 @@
 // The edge as a router: keys, places, faults. Each test says what the client saw.
 
 import assert from "node:assert/strict";
+import {connect} from "node:net";
 import {test} from "node:test";
 
 import {edge, good, json, keep, nodes, post, scripted, until} from "./edge.mjs";
+import {FAULTS, fault} from "./faults.mjs";
 
 const CHAT = "/v1/chat/completions";
 const ASK = {model: "m", messages: [{role: "user", content: "Hello?"}], max_tokens: 4};
@@ -58,24 +60,34 @@ test("a stream comes through as it is made, and its end is the node's", async ()
 
 test("a node that breaks off in mid-stream is told of in the dialect, never by a silent end", async () => {
     const node = await keep(scripted(async (request, response) => {
-        const type = request.url.includes("engines") ? "application/json" : "text/event-stream";
-        response.writeHead(200, {"content-type": type, "x-accel-buffering": "no"});
-        response.write("data: {}\n\n");
+        // Of the second header a proxy may leave nothing.
+        const head = request.url.includes("engines")
+            ? {"content-type": "application/json", "x-accel-buffering": "no"} : {"content-type": "text/event-stream"};
+        response.writeHead(200, head);
+        response.write("data: {}\n\ndata: {");
         await new Promise((resolve) => setTimeout(resolve, 100));
         response.destroy();
     }));
     const {url} = await keep(edge({vars: {NODES: nodes({url: node.url})}}));
-    const last = async (path) => {
-        const text = await (await post(url + path, {...ASK, stream: true})).text();
-        return text.split("\n\n").at(-2);
+    /** What comes behind the node's bytes. */
+    const last = async (path, body) => {
+        // It rests now and then.
+        await until(async () => (await (await fetch(`${url}/health`)).json()).nodes[0].takes_requests, "it takes requests");
+        const text = await (await post(url + path, {...ASK, ...body, stream: true})).text();
+        return text.replace("data: {}\n\ndata: {\n\n", "");
     };
-    const openai = JSON.parse((await last(CHAT)).replace("data: ", ""));
-    assert.match(openai.error.message, /broke off/);
+    const [openai, done, ...none] = (await last(CHAT)).split("\n\n");
+    assert.match(JSON.parse(openai.replace("data: ", "")).error.message, /broke off/);
+    assert.deepEqual([done, ...none], ["data: [DONE]", ""]);
     const lorax = JSON.parse((await last("/generate_stream")).replace("data: ", ""));
     assert.match(lorax.error, /broke off/);
     assert.ok(lorax.error_type);
-    const textsynth = JSON.parse(await last("/v1/engines/m/completions"));
-    assert.match(textsynth.error, /broke off/);
+    assert.match(JSON.parse(await last("/v1/engines/m/completions")).error, /broke off/);
+    const locallab = "data: [ERROR] internal error: the node that computed the answer broke off\n";
+    assert.equal(await last("/generate", {prompt: "x"}), `${locallab}\n`);
+    const [line, chunk] = (await last("/chat")).trim().split("\n");
+    assert.equal(`${line}\n`, locallab);
+    assert.match(JSON.parse(chunk).error, /broke off/);
 });
 
 test("what a node cannot answer another does, before the first byte", async () => {
@@ -142,6 +154,81 @@ test("busy nodes' own answer is passed on, with its Retry-After", async () => {
     assert.equal(answer.status, 429);
     assert.equal(answer.headers.get("retry-after"), "7");
     assert.deepEqual(await answer.json(), {error: "full"});
+});
+
+test("a busy node is not left alone for longer than a minute, whatever it asks for", async () => {
+    for (const wait of ["86400", "18446744073709551615", "Wed, 21 Oct 2099 07:28:00 GMT"]) {
+        const busy = await keep(scripted((request, response) => json(response, 429, {}, {"retry-after": wait})));
+        const {url} = await keep(edge({vars: {NODES: nodes({url: busy.url})}}));
+        assert.equal((await post(url + CHAT, ASK)).headers.get("retry-after"), wait);
+        const answer = await post(url + CHAT, ASK);
+        assert.equal(answer.status, 503);
+        assert.ok(Number(answer.headers.get("retry-after")) <= 60);
+    }
+});
+
+test("a client that goes is no failure of the node, and no other node is asked for it", async () => {
+    const slow = await keep(scripted((request, response) => {
+        if (request.headers["x-fault"] !== "gone") {
+            good(request, response);
+        }
+    }));
+    const other = await keep(scripted(good));
+    const list = nodes({url: slow.url, weight: 1000}, {url: other.url});
+    const {url} = await keep(edge({assets: false, vars: {NODES: list}, entry: FAULTS}));
+    let gone = 0;
+    while (gone < 6) {
+        const before = slow.requests.length;
+        await (await post(url + CHAT, ASK, fault("gone"))).text();
+        gone += slow.requests.length - before;
+    }
+    assert.ok(other.requests.every(({headers}) => headers["x-fault"] !== "gone"));
+    const {nodes: [{takes_requests: takes}]} = await (await fetch(`${url}/health`)).json();
+    assert.equal(takes, true);
+});
+
+test("a client that leaves streams is no failure of the node", async () => {
+    let open = 0;
+    const node = await keep(scripted((request, response) => {
+        open += 1;
+        response.writeHead(200, {"content-type": "text/event-stream"});
+        const writes = setInterval(() => response.write("data: {}\n\n"), 50);
+        response.on("close", () => {
+            open -= 1;
+            clearInterval(writes);
+        });
+    }));
+    const {url} = await keep(edge({assets: false, vars: {NODES: nodes({url: node.url})}}));
+    for (let n = 0; n < 4; n++) {
+        const controller = new AbortController();
+        const response = await post(url + CHAT, ASK, {signal: controller.signal});
+        await response.body.getReader().read();
+        controller.abort();
+        await until(() => open === 0, "the node knows");
+    }
+    const {nodes: [{takes_requests: takes}]} = await (await fetch(`${url}/health`)).json();
+    assert.equal(takes, true);
+});
+
+test("what needs no model does not load it, and no header breaks it", async () => {
+    // A model that cannot be loaded.
+    const {url} = await keep(edge({vars: {MODEL: "missing"}, entry: FAULTS}));
+    assert.match(await (await fetch(`${url}/docs`)).text(), /<!doctype html>/i);
+    assert.equal((await (await fetch(`${url}/v1/models/missing`)).json()).id, "missing");
+    assert.equal((await fetch(`${url}/favicon.ico`)).status, 404);
+    assert.equal((await post(`${url}/nothing/here`, ASK)).status, 404);
+    assert.equal((await fetch(url + CHAT)).status, 405);
+    assert.match((await (await post(url + CHAT, {...ASK, model: "missing"})).json()).error.message, /could not be loaded/);
+
+    const {hostname, port} = new URL(url);
+    const socket = connect(port, hostname);
+    let heard = "";
+    socket.on("data", (data) => (heard += data)).on("error", () => {});
+    socket.write(Buffer.from("GET /docs HTTP/1.1\r\nhost: edge\r\nx-odd: a\x01b\x7fc\xff\r\nx-fine: \xc3\xa9\r\n\r\n", "latin1"));
+    await until(() => heard.includes("\r\n\r\n"), "it answers");
+    socket.destroy();
+    assert.match(heard, /^HTTP\/1.1 200 /);
+    assert.match(heard, /x-instances: 1\r\n/i);
 });
 
 // Of a client that leaves while a node still computes a whole answer the runtime hears nothing, for it notices by writing.

@@ -1,8 +1,8 @@
 // Passes streams on. Here and not in the module, because each piece would go in and out of its memory.
 
 /**
- * Gives a stream of the same bytes, and a promise of whether the source broke off: then `words` are its end. Whoever reads
- * no longer ends the source.
+ * Gives a stream of the same bytes, and a promise of how it ended: `true` where it is whole, `false` where the source broke
+ * off, which `words` end then; nothing where its reader left, which ends the source.
  */
 export function passOn(source, words) {
     const {readable, writable} = new IdentityTransformStream();
@@ -15,16 +15,16 @@ async function pump(reader, writer, words) {
         try {
             if (done) {
                 await writer.close();
-                return false;
+                return true;
             }
             await writer.write(broken ? words : value);
             if (broken) {
                 await writer.close();
-                return true;
+                return false;
             }
         } catch (error) {
             reader.cancel(error).catch(() => {});
-            return false;
+            return undefined;
         }
     }
 }

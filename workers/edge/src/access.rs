@@ -178,8 +178,8 @@ impl Access {
         }
         self.count_request(caller).await?;
         match caller.grant.tokens_per_day {
-            Some(most) => self.count_tokens(caller, tokens, most).await,
-            None => Ok(()),
+            Some(most) if tokens > 0 => self.count_tokens(caller, tokens, most).await,
+            _ => Ok(()),
         }
     }
 

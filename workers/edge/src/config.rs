@@ -25,6 +25,15 @@ pub fn number<T: FromStr>(env: &Env, name: &str, default: T) -> Result<T, String
     }
 }
 
+/// The nodes of the variable `NODES`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn default_nodes(env: &Env) -> Result<Vec<Node>, String> {
+    let list = text(env, "NODES").unwrap_or_else(|| "[]".into());
+    nodes(env, &list).map_err(|reason| format!("NODES: {reason}"))
+}
+
 /// A list of nodes, whose secrets and bindings are there.
 ///
 /// # Errors

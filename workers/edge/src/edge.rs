@@ -1,11 +1,12 @@
 //! A request at the edge, from the runtime's event to the answer.
 
 use std::cell::{OnceCell, RefCell};
+use std::convert::identity;
 use std::rc::Rc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{self, HeaderMap};
+use axum::http;
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use tinderbox_api::{Failure, REQUEST_ID, refuse};
@@ -14,9 +15,9 @@ use worker::{Context, Delay, Env, Headers, Method, Request, Response, console_er
 
 use crate::access::Access;
 use crate::ask::Ask;
-use crate::config::{self, number, text};
+use crate::config::{default_nodes, number, text};
 use crate::cors::Origins;
-use crate::forward::forward;
+use crate::forward::{forward, unheard};
 use crate::gone::Client;
 use crate::isolate::Isolate;
 use crate::metrics::Metrics;
@@ -24,8 +25,9 @@ use crate::models;
 use crate::nodes::Pool;
 use crate::packed::Store;
 use crate::place::{Local, PLACE, Place, Wish, decide};
+use crate::unloaded;
 use crate::upkeep::Upkeep;
-use crate::world::{header, now};
+use crate::world::{header, now, read_headers, write_headers};
 
 /// Seconds until the head of the answer, as LocalLab's server says them.
 const PROCESS_TIME: &str = "x-process-time";
@@ -161,20 +163,19 @@ fn preflight(request: &Request) -> worker::Result<Option<Response>> {
 fn reply(response: http::Response<Body>) -> worker::Result<Response> {
     let (parts, body) = response.into_parts();
     let body = body.into_data_stream();
-    answer(parts.status.as_u16(), parts.headers, body)
+    answer(http::Response::from_parts(parts, body))
 }
 
 fn answer(
-    status: u16,
-    headers: HeaderMap,
-    body: impl futures::Stream<Item = Result<Bytes, axum::Error>> + 'static,
+    response: http::Response<impl futures::Stream<Item = Result<Bytes, axum::Error>> + 'static>,
 ) -> worker::Result<Response> {
+    let (parts, body) = response.into_parts();
     let body = body
         .map_ok(|chunk| chunk.to_vec())
         .map_err(|error| worker::Error::RustError(error.to_string()));
     Response::builder()
-        .with_status(status)
-        .with_headers(Headers::from(headers))
+        .with_status(parts.status.as_u16())
+        .with_headers(write_headers(&parts.headers))
         .from_stream(body)
 }
 
@@ -206,8 +207,6 @@ impl Edge {
     }
 
     fn read(env: &Env) -> Result<Edge, String> {
-        let nodes = text(env, "NODES").unwrap_or_else(|| "[]".into());
-        let nodes = config::nodes(env, &nodes).map_err(|reason| format!("NODES: {reason}"))?;
         let context = number(env, "CONTEXT", CONTEXT)?;
         let budget = number(env, "BUDGET", BUDGET)?;
         Ok(Edge {
@@ -216,7 +215,7 @@ impl Edge {
                 context,
                 budget,
             }),
-            pool: RefCell::new(Pool::new(nodes)),
+            pool: RefCell::new(Pool::new(default_nodes(env)?)),
             patience: Duration::from_secs(number(env, "NODE_PATIENCE", PATIENCE)?),
             access: Access::of(env)?,
             metrics: Metrics::new().map_err(|error| error.to_string())?,
@@ -255,16 +254,9 @@ impl Edge {
         };
         self.keep_up(context).await;
         let failed = |error: worker::Error| Failure::Ask(Error::Internal(error.to_string()));
-        if request.method() == Method::Get {
-            match path.as_str() {
-                "/health" => return models::health(&self).map_err(failed),
-                "/v1/models" => return models::models(&self).await.map_err(failed),
-                "/metrics" => {
-                    let metrics = models::metrics(&self).await;
-                    return metrics.map_err(|reason| Error::Internal(reason).into());
-                }
-                _ => {}
-            }
+        let gets = request.method() == Method::Get;
+        if gets && path == "/health" {
+            return models::health(&self).map_err(failed);
         }
         let wish = header(request.headers(), PLACE);
         let wish = Wish::parse(wish.as_deref()).ok_or_else(|| Error::Invalid {
@@ -281,7 +273,7 @@ impl Edge {
             },
             id: id.to_owned(),
             headers: request.headers().clone(),
-            ask: Ask::read(&path, &body),
+            ask: Ask::read(request.method().as_ref(), &path, &body),
             body,
             client: Client::new(request.inner().signal(), context),
         };
@@ -290,17 +282,31 @@ impl Edge {
             .tokens(self.local.as_ref().map_or(CONTEXT, |l| l.context));
         let asked = (question.path(), &question.body[..]);
         self.access.admit(&caller, asked, tokens).await?;
+        match question.path() {
+            "/v1/models" if gets => return models::models(&self).await.map_err(failed),
+            "/metrics" if gets => {
+                let metrics = models::metrics(&self).await;
+                return metrics.map_err(|reason| Error::Internal(reason).into());
+            }
+            _ => {}
+        }
         let model = question.ask.model.as_deref();
         let node_up = self.pool.borrow().is_up(model, now());
         match decide(wish, &question.ask, self.local.as_ref(), node_up) {
             Some(Place::Edge) => self.here(&question).await,
             Some(Place::Node) => match forward(&self, &question).await {
                 // What nobody else can answer is answered here, where it can be.
-                Err(_) if self.has(wish, &question.ask) => self.here(&question).await,
-                answer => answer,
+                Err(refusal) if self.has(wish, &question.ask) => {
+                    let answer = self.here(&question).await;
+                    match answer {
+                        Ok(response) if response.status_code() < 400 => Ok(response),
+                        _ => refusal,
+                    }
+                }
+                answer => answer.or_else(identity),
             },
             // Says what is wrong: no such model, or nobody who has it.
-            None => forward(&self, &question).await,
+            None => forward(&self, &question).await.or_else(identity),
         }
     }
 
@@ -369,20 +375,29 @@ impl Edge {
         let (Some(local), Some(store)) = (&self.local, &self.store) else {
             return Err(internal("this isolate has no model".into()));
         };
-        let isolate = Isolate::get(store, local).await.map_err(|reason| {
-            console_error!("{}: {reason}", local.model);
-            internal(format!("{} could not be loaded: {reason}", local.model))
-        })?;
+        if question.client.is_gone() {
+            return Err(unheard());
+        }
         let mut request = http::Request::builder()
             .method(question.method.as_ref())
             .uri(&question.target)
             .body(Body::from(question.body.clone()))
             .map_err(|error| internal(error.to_string()))?;
-        *request.headers_mut() = HeaderMap::from(&question.headers);
-        let response = isolate.answer(request, question.client.clone()).await;
-        let response = response.ok_or_else(|| internal("nobody waits for the answer".into()))?;
-        let (parts, body) = response.into_parts();
-        let response = answer(parts.status.as_u16(), parts.headers, body);
+        *request.headers_mut() = read_headers(&question.headers);
+        let isolate = match question.ask.needs_model {
+            true => Some(Isolate::get(store, local).await.map_err(|reason| {
+                console_error!("{}: {reason}", local.model);
+                internal(format!("{} could not be loaded: {reason}", local.model))
+            })?),
+            false => Isolate::loaded(),
+        };
+        let response = match isolate {
+            Some(isolate) => {
+                let response = isolate.answer(request, question.client.clone()).await;
+                answer(response.ok_or_else(unheard)?)
+            }
+            None => reply(unloaded::answer(local, request).await),
+        };
         let placed = response.and_then(|mut response| {
             placed(response.headers_mut(), Place::Edge, None)?;
             Ok(response)

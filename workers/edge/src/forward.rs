@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{Either, select};
 use js_sys::{Array, Promise, Uint8Array};
-use tinderbox_api::{Failure, REQUEST_ID, refuse};
+use tinderbox_api::{Failure, REQUEST_ID, break_off};
 use tinderbox_protocol::Error;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -37,8 +36,10 @@ const HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What our nodes put on streams, so that nothing on the way collects them.
+/// What our nodes put on streams, so that nothing on the way collects them. A proxy may take it for itself.
 const UNBUFFERED: &str = "x-accel-buffering";
+/// The type of all streams but TextSynth's.
+const EVENTS: &str = "text/event-stream";
 
 #[wasm_bindgen]
 extern "C" {
@@ -49,7 +50,7 @@ extern "C" {
 
 #[wasm_bindgen(module = "/pass.mjs")]
 extern "C" {
-    /// A stream of the same bytes, and a promise of whether the source broke off; see there.
+    /// A stream of the same bytes, and a promise of how it ended; see there.
     #[wasm_bindgen(js_name = passOn)]
     fn pass_through(source: &web_sys::ReadableStream, words: Uint8Array) -> Array;
 }
@@ -78,8 +79,12 @@ impl Drop for Waiting<'_> {
 /// Asks one node after the other until one answers; none is asked twice, and none after a first byte.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where no node can answer.
-pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, Failure> {
+/// What the client is told where nobody else answers: a busy node's own words, or
+/// [`Error::Unavailable`].
+pub async fn forward(
+    edge: &Rc<Edge>,
+    question: &Question,
+) -> Result<Response, Result<Response, Failure>> {
     let model = question.ask.model.as_deref();
     let mut tried = Vec::new();
     let mut refused = None;
@@ -94,42 +99,48 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
         let start = waiting.start;
         let answer = send(edge, index, question).await;
         drop(waiting);
+        if question.client.is_gone() {
+            // That is why there is no answer.
+            return Err(Err(unheard()));
+        }
         let name = edge.pool.borrow().node(index).name.clone();
         let mut pool = edge.pool.borrow_mut();
         match answer {
             Err(reason) => {
                 console_warn!("node {name}: {reason}");
-                pool.failed(index, now());
+                pool.failed(index, start, now());
             }
             Ok(response) => match response.status_code() {
                 401 | 403 if pool.node(index).secret.is_some() => {
                     console_error!("node {name} refuses the key that we have for it");
-                    pool.failed(index, now());
+                    pool.failed(index, start, now());
                 }
                 429 | 503 => {
-                    pool.busy(index, now() + retry_after(&response).unwrap_or(BUSY));
+                    pool.busy(index, retry_after(&response).unwrap_or(BUSY), now());
                     refused = Some((response, name));
                 }
                 502 | 504 | 520..=530 => {
                     console_warn!("node {name}: status {}", response.status_code());
-                    pool.failed(index, now());
+                    pool.failed(index, start, now());
                 }
                 _ => {
                     pool.answered(index, now().saturating_sub(start));
-                    let broken = {
-                        let edge = edge.clone();
-                        move || edge.pool.borrow_mut().failed(index, now())
+                    drop(pool);
+                    let edge = edge.clone();
+                    let over = move |whole| match whole {
+                        true => edge.pool.borrow_mut().completed(index),
+                        false => edge.pool.borrow_mut().failed(index, start, now()),
                     };
-                    return pass_on(response, &name, question, broken).map_err(internal);
+                    return pass_on(response, &name, question, over).map_err(|e| Err(internal(e)));
                 }
             },
         }
     }
     if let Some((response, name)) = refused {
-        return pass_on(response, &name, question, || ()).map_err(internal);
+        return Err(pass_on(response, &name, question, |_| ()).map_err(internal));
     }
     let opens_in = edge.pool.borrow().opens_in(model, now());
-    Err(Failure::Ask(match (opens_in, model) {
+    Err(Err(Failure::Ask(match (opens_in, model) {
         (None, Some(model)) => Error::ModelNotFound {
             model: model.to_owned(),
             known: edge.known(),
@@ -138,7 +149,7 @@ pub async fn forward(edge: &Rc<Edge>, question: &Question) -> Result<Response, F
             reason: "No node can answer now.".into(),
             retry_after: opens_in.unwrap_or_default().max(Duration::from_secs(1)),
         },
-    }))
+    })))
 }
 
 /// The question to a node, given up when the client goes or the node takes too long for its headers.
@@ -220,51 +231,57 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(value.parse().ok()?))
 }
 
-/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told, and `broken`.
+/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told; `over` hears
+/// whether the answer is whole, unless the client leaves.
 fn pass_on(
     mut response: Response,
     node: &str,
     question: &Question,
-    broken: impl FnOnce() + 'static,
+    over: impl FnOnce(bool) + 'static,
 ) -> worker::Result<Response> {
     let headers = response.headers_mut().clone();
     for name in HOP {
         headers.delete(name)?;
     }
     placed(&headers, Place::Node, Some(node))?;
-    let streams = headers.has(UNBUFFERED)?;
+    let kind = headers.get("content-type")?.unwrap_or_default();
+    let streams = kind.starts_with(EVENTS) || headers.has(UNBUFFERED)?;
     let (builder, body) = response.into_parts();
     let body = match body {
         ResponseBody::Stream(stream) if streams => {
             let words = Uint8Array::from(&last_words(question.path())[..]);
             let passed = pass_through(&stream, words);
-            let over = JsFuture::from(passed.get(1).unchecked_into::<Promise>());
+            let end = JsFuture::from(passed.get(1).unchecked_into::<Promise>());
+            let signal = question.client.signal.clone();
             spawn_local(async move {
-                if over.await.is_ok_and(|over| over.is_truthy()) {
-                    console_warn!("a node broke off");
-                    broken();
+                let whole = end.await.ok().and_then(|whole| whole.as_bool());
+                // What ends because the client has gone says nothing of the node.
+                if let Some(whole) = whole.filter(|_| !signal.aborted()) {
+                    if !whole {
+                        console_warn!("a node broke off");
+                    }
+                    over(whole);
                 }
             });
             ResponseBody::Stream(passed.get(0).unchecked_into())
         }
-        body => body,
+        body => {
+            over(true);
+            body
+        }
     };
     Ok(builder.with_headers(headers).body(body))
 }
 
-/// The frame that says that an answer is not complete.
+/// What says that an answer is not complete. Part of a frame may stand before it.
 fn last_words(path: &str) -> Vec<u8> {
     let error = Error::Internal("the node that computed the answer broke off".into());
-    let (_, body) = refuse(path, Failure::Ask(error)).into_parts();
-    // It is there already.
-    let body = axum::body::to_bytes(body, usize::MAX).now_or_never();
-    let body = body.and_then(Result::ok).unwrap_or_default();
-    // TextSynth's streams are plain JSON lines.
-    let prefix: &[u8] = match path.contains("/v1/engines/") {
-        true => b"",
-        false => b"data: ",
-    };
-    [prefix, &body, b"\n\n"].concat()
+    [b"\n\n", &break_off(path, error)[..]].concat()
+}
+
+/// Said to a client that has gone.
+pub fn unheard() -> Failure {
+    Error::Internal("nobody waits for the answer".into()).into()
 }
 
 fn internal(error: worker::Error) -> Failure {

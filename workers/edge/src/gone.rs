@@ -35,6 +35,11 @@ impl Client {
             _stay: Rc::new(stay),
         }
     }
+
+    /// Whether it has gone.
+    pub fn is_gone(&self) -> bool {
+        self.signal.aborted()
+    }
 }
 
 /// A value that is dropped with its holder, or when the client goes.
@@ -45,14 +50,19 @@ pub struct UntilGone<T> {
 }
 
 impl<T: 'static> UntilGone<T> {
-    /// Holds a value.
-    pub fn new(value: T, client: Client) -> UntilGone<T> {
+    /// Holds a value; `after` is done once it is dropped because the client went.
+    pub fn new(value: T, client: Client, after: impl Fn() + 'static) -> UntilGone<T> {
         let signal = client.signal.clone();
-        let held = Rc::new(RefCell::new(Some((value, client))));
+        // One that has gone before does not go again.
+        let held = (!client.is_gone()).then_some((value, client));
+        let held = Rc::new(RefCell::new(held));
         let drop = Closure::new({
             let held = held.clone();
             // Taken first: the value's own drop may look here.
-            move || drop(held.take())
+            move || {
+                drop(held.take());
+                after();
+            }
         });
         let listener = drop.as_ref().unchecked_ref();
         // It fails for no listener that is a function.

@@ -21,7 +21,7 @@ use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
 use tinderbox_engine::{Limits as EngineLimits, Service, Setup};
 use tinderbox_kernels::{Choice, select};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
-use tinderbox_protocol::ModelCard;
+use tinderbox_protocol::{Inference, ModelCard};
 use tower::ServiceExt;
 use worker::signal::is_near_cpu_limit;
 use worker::{Delay, console_warn};
@@ -39,6 +39,8 @@ const QUEUE: usize = 16;
 const PREFILL_ROWS: usize = 32;
 /// How often a request looks whether another has loaded the model.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// After that a request no longer counts as loading it: the runtime may drop one without a word.
+const LOST: Duration = Duration::from_secs(60);
 
 /// A loaded model.
 pub struct Isolate {
@@ -52,8 +54,8 @@ pub struct Isolate {
 enum Slot {
     #[default]
     Empty,
-    /// By a request that is under way.
-    Loading,
+    /// By a request that is under way, since then.
+    Loading(Duration),
     Ready(Rc<Isolate>),
 }
 
@@ -61,17 +63,30 @@ thread_local! {
     static SLOT: RefCell<Slot> = RefCell::default();
 }
 
-/// Empties the slot again unless the model came.
-struct Loading;
+/// Empties the slot again unless the model came, or another request loads it by now.
+struct Loading(Duration);
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        SLOT.with_borrow_mut(|slot| {
-            if let Slot::Loading = slot {
-                *slot = Slot::Empty;
-            }
+        SLOT.with_borrow_mut(|slot| match slot {
+            Slot::Loading(since) if *since == self.0 => *slot = Slot::Empty,
+            _ => {}
         });
     }
+}
+
+/// The router over what answers, from then on.
+pub fn mount(inference: Arc<dyn Inference>, since: Duration) -> Router {
+    router(Context {
+        inference,
+        place: Arc::new(Isolated { since }),
+        // The edge has seen to both before it asks.
+        keys: Arc::new(Keys::default()),
+        limits: Arc::new(Limits::none()),
+        litellm_echo: false,
+        body_limit: DEFAULT_BODY_LIMIT,
+        metrics: Arc::new(Metrics::default()),
+    })
 }
 
 impl Isolate {
@@ -81,11 +96,12 @@ impl Isolate {
     /// Why it cannot be loaded, in words. The next who asks tries again.
     pub async fn get(store: &Store, local: &Local) -> Result<Rc<Isolate>, String> {
         loop {
+            let start = now();
             let found = SLOT.with_borrow_mut(|slot| match slot {
                 Slot::Ready(isolate) => Some(Some(isolate.clone())),
-                Slot::Loading => Some(None),
-                Slot::Empty => {
-                    *slot = Slot::Loading;
+                Slot::Loading(since) if start.saturating_sub(*since) < LOST => Some(None),
+                Slot::Loading(_) | Slot::Empty => {
+                    *slot = Slot::Loading(start);
                     None
                 }
             });
@@ -93,7 +109,7 @@ impl Isolate {
                 Some(Some(isolate)) => return Ok(isolate),
                 Some(None) => Delay::from(LOOK_AGAIN).await,
                 None => {
-                    let loading = Loading;
+                    let loading = Loading(start);
                     let isolate = Rc::new(Isolate::load(store, local).await?);
                     SLOT.set(Slot::Ready(isolate.clone()));
                     drop(loading);
@@ -143,16 +159,7 @@ impl Isolate {
         // It ends when every handle is gone, and the service keeps one.
         let engine = engine.run().map(drop).boxed_local();
         Ok(Isolate {
-            router: router(Context {
-                inference: Arc::new(service.clone()),
-                place: Arc::new(Isolated { since }),
-                // The edge has seen to both before it asks.
-                keys: Arc::new(Keys::default()),
-                limits: Arc::new(Limits::none()),
-                litellm_echo: false,
-                body_limit: DEFAULT_BODY_LIMIT,
-                metrics: Arc::new(Metrics::default()),
-            }),
+            router: mount(Arc::new(service.clone()), since),
             service,
             engine: RefCell::new(engine),
         })
@@ -177,14 +184,18 @@ impl Isolate {
     }
 
     /// Asks the router. The body of the answer gives turns as it is read. `None` where the client
-    /// went first; its sequences are dropped as soon as that is known.
+    /// went first; its sequences are dropped as soon as that is known, by a turn that nobody else may give.
     pub async fn answer(
         self: Rc<Self>,
         request: Request<Body>,
         client: Client,
     ) -> Option<Response<impl Stream<Item = Result<Bytes, axum::Error>>>> {
+        let turn = {
+            let isolate = self.clone();
+            move || isolate.turn()
+        };
         let asked = self.router.clone().oneshot(request).boxed_local();
-        let asked = UntilGone::new(asked, client.clone());
+        let asked = UntilGone::new(asked, client.clone(), turn.clone());
         let response = self.wait_for(|cx| asked.poll(|asked| asked.poll_unpin(cx)));
         let response = match response.await? {
             Ok(response) => response,
@@ -193,7 +204,7 @@ impl Isolate {
         };
         drop(asked);
         Some(response.map(|body| {
-            let chunks = UntilGone::new(body.into_data_stream(), client);
+            let chunks = UntilGone::new(body.into_data_stream(), client, turn);
             unfold((self, chunks), |(isolate, chunks)| async move {
                 let next = isolate.wait_for(|cx| chunks.poll(|chunks| chunks.poll_next_unpin(cx)));
                 let chunk = next.await.flatten()?;
@@ -202,9 +213,15 @@ impl Isolate {
         }))
     }
 
+    /// Computes a step for all sequences, but those that nobody waits for any more.
+    fn turn(&self) {
+        // Nobody needs to be woken: whoever waits looks again after each turn.
+        let mut context = TaskContext::from_waker(Waker::noop());
+        let _ = self.engine.borrow_mut().as_mut().poll(&mut context);
+    }
+
     /// Gives turns until there is an answer.
     async fn wait_for<T>(&self, mut poll: impl FnMut(&mut TaskContext) -> Poll<T>) -> T {
-        // Nobody needs to be woken: whoever waits looks again after each turn.
         let mut context = TaskContext::from_waker(Waker::noop());
         loop {
             if let Poll::Ready(value) = poll(&mut context) {
@@ -215,7 +232,7 @@ impl Isolate {
                 console_warn!("near the CPU limit: what runs is cut short");
                 self.service.handle().cut_short();
             }
-            let _ = self.engine.borrow_mut().as_mut().poll(&mut context);
+            self.turn();
             // Aborts, and the other requests of the isolate.
             Delay::from(Duration::ZERO).await;
         }

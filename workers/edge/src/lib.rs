@@ -27,6 +27,8 @@ mod models;
 #[cfg(target_arch = "wasm32")]
 mod packed;
 #[cfg(target_arch = "wasm32")]
+mod unloaded;
+#[cfg(target_arch = "wasm32")]
 mod upkeep;
 #[cfg(target_arch = "wasm32")]
 mod world;

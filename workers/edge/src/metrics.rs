@@ -117,7 +117,7 @@ mod tests {
         metrics.answered("none", "", 401, Duration::ZERO);
         let node: Node = serde_json::from_str(r#"{"name": "a", "url": "http://a"}"#).unwrap();
         let mut pool = Pool::new(vec![node]);
-        pool.busy(0, Duration::from_secs(9));
+        pool.busy(0, Duration::from_secs(9), Duration::ZERO);
         let text = metrics.text(&pool, Duration::from_secs(1), 65536).unwrap();
         for line in [
             r#"tinderbox_edge_requests_total{node="a",place="node",status="200"} 1"#,

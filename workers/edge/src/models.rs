@@ -68,6 +68,7 @@ pub async fn models(edge: &Rc<Edge>) -> worker::Result<Response> {
 /// What a node says it has; nothing where it does not say.
 async fn of_node(edge: &Edge, index: usize) -> Vec<Value> {
     let node = edge.pool.borrow().node(index).clone();
+    let start = now();
     let answer = fetch(
         edge,
         &node,
@@ -77,7 +78,7 @@ async fn of_node(edge: &Edge, index: usize) -> Vec<Value> {
         None,
     );
     let Ok(mut response) = answer.await else {
-        edge.pool.borrow_mut().failed(index, now());
+        edge.pool.borrow_mut().failed(index, start, now());
         return Vec::new();
     };
     let list: Value = response.json().await.unwrap_or_default();

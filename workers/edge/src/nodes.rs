@@ -38,9 +38,9 @@ fn one() -> f64 {
 
 /// Failures in a row after which a node is left alone.
 const PATIENCE: u32 = 3;
-/// How long at first; doubled with each further failure.
+/// How long at first; doubled each time that it fails after a rest.
 const REST: Duration = Duration::from_secs(1);
-/// How long at most.
+/// How long at most, whatever a node asks for.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// After that a request no longer counts as waiting: the runtime may drop one without a word.
 const FORGOTTEN: Duration = Duration::from_secs(120);
@@ -62,7 +62,11 @@ struct State {
     waiting: Vec<Duration>,
     first_byte: Option<Duration>,
     failures: u32,
+    /// When it last began to rest.
+    rests_since: Duration,
     rests_until: Duration,
+    /// By its own word.
+    busy_until: Duration,
 }
 
 impl State {
@@ -72,8 +76,12 @@ impl State {
         !self.retired && model.is_none_or(has)
     }
 
+    fn opens(&self) -> Duration {
+        self.rests_until.max(self.busy_until)
+    }
+
     fn takes(&self, now: Duration) -> bool {
-        now >= self.rests_until
+        now >= self.opens()
     }
 
     fn waiting(&self, now: Duration) -> usize {
@@ -114,7 +122,9 @@ impl Pool {
                     waiting: Vec::new(),
                     first_byte: None,
                     failures: 0,
+                    rests_since: Duration::ZERO,
                     rests_until: Duration::ZERO,
+                    busy_until: Duration::ZERO,
                 }),
             }
         }
@@ -192,47 +202,54 @@ impl Pool {
         }
     }
 
-    /// A node answered, its first byte after `waited`.
+    /// A node began to answer, its first byte after `waited`.
     pub fn answered(&mut self, index: usize, waited: Duration) {
         let state = &mut self.0[index];
-        state.failures = 0;
-        state.rests_until = Duration::ZERO;
         state.first_byte = Some(match state.first_byte {
             None => waited,
             Some(before) => (before * 7 + waited) / 8,
         });
     }
 
-    /// A node could not be reached, broke off, or refused our key.
-    pub fn failed(&mut self, index: usize, now: Duration) {
+    /// A node's answer is complete: a stream that breaks off is none.
+    pub fn completed(&mut self, index: usize) {
         let state = &mut self.0[index];
+        state.failures = 0;
+        state.rests_until = Duration::ZERO;
+    }
+
+    /// A node could not be reached, broke off, or refused our key, at a request that began at `start`.
+    pub fn failed(&mut self, index: usize, start: Duration, now: Duration) {
+        let state = &mut self.0[index];
+        // Many that fail at once are one reason to rest.
+        if start <= state.rests_since {
+            return;
+        }
         state.failures = state.failures.saturating_add(1);
         if let Some(times) = state.failures.checked_sub(PATIENCE) {
-            let rest = REST * 2_u32.saturating_pow(times);
+            let rest = REST.saturating_mul(2_u32.saturating_pow(times));
+            state.rests_since = now;
             state.rests_until = now + rest.min(LONGEST_REST);
         }
     }
 
     /// A node says that it is well, and how many requests it has. What it said of being busy holds.
     pub fn is_well(&mut self, index: usize, depth: usize) {
-        let state = &mut self.0[index];
-        state.depth = depth;
-        if state.failures >= PATIENCE {
-            state.rests_until = Duration::ZERO;
-        }
-        state.failures = 0;
+        self.0[index].depth = depth;
+        self.completed(index);
     }
 
     /// A node has too much to do and said for how long.
-    pub fn busy(&mut self, index: usize, until: Duration) {
+    pub fn busy(&mut self, index: usize, wait: Duration, now: Duration) {
         let state = &mut self.0[index];
-        state.rests_until = state.rests_until.max(until);
+        let until = now + wait.min(LONGEST_REST);
+        state.busy_until = state.busy_until.max(until);
     }
 
     /// When a node that has the model will next be asked, from now; `None` where no node has it.
     pub fn opens_in(&self, model: Option<&str>, now: Duration) -> Option<Duration> {
         let having = self.0.iter().filter(|state| state.has(model));
-        let waits = having.map(|state| state.rests_until.saturating_sub(now));
+        let waits = having.map(|state| state.opens().saturating_sub(now));
         waits.min()
     }
 }
@@ -301,23 +318,23 @@ mod tests {
     #[test]
     fn a_node_that_fails_rests_and_is_then_tried_with_one_request() {
         let mut pool = pool(&["a"]);
-        pool.failed(0, S);
-        pool.failed(0, S);
+        pool.failed(0, S, S);
+        pool.failed(0, S, S);
         assert!(pool.is_up(None, S));
-        pool.failed(0, S);
+        pool.failed(0, S, S);
         assert!(!pool.is_up(None, S));
         assert_eq!(pool.opens_in(None, S), Some(S));
         assert!(pool.is_up(None, 2 * S));
         pool.sent(0, 2 * S);
         assert!(!pool.is_up(None, 2 * S), "one request finds out");
         pool.over(0, 2 * S);
-        pool.failed(0, 2 * S);
+        pool.failed(0, 2 * S, 2 * S);
         assert_eq!(pool.opens_in(None, 2 * S), Some(2 * S));
-        for _ in 0..100 {
-            pool.failed(0, 2 * S);
+        for n in 3..40 {
+            pool.failed(0, n * S, n * S);
         }
-        assert_eq!(pool.opens_in(None, 2 * S), Some(LONGEST_REST));
-        pool.answered(0, S);
+        assert_eq!(pool.opens_in(None, 39 * S), Some(LONGEST_REST));
+        pool.completed(0);
         pool.sent(0, S);
         assert!(pool.is_up(None, S));
         assert_eq!(pool.waiting(0, 2 * S), 1);
@@ -325,10 +342,46 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_node_is_left_alone_for_as_long_as_it_said() {
+    fn many_failures_at_once_are_one() {
         let mut pool = pool(&["a"]);
-        pool.busy(0, 5 * S);
+        for _ in 0..32 {
+            pool.failed(0, S, 2 * S);
+        }
+        assert_eq!(pool.opens_in(None, 2 * S), Some(REST));
+        pool.sent(0, 3 * S);
+        pool.failed(0, S, 3 * S);
+        assert_eq!(
+            pool.opens_in(None, 3 * S),
+            Some(REST),
+            "from before the rest"
+        );
+        pool.failed(0, 3 * S, 3 * S);
+        assert_eq!(pool.opens_in(None, 3 * S), Some(2 * REST));
+    }
+
+    #[test]
+    fn the_head_of_an_answer_does_not_make_a_node_well() {
+        let mut pool = pool(&["a"]);
+        for _ in 0..3 {
+            pool.answered(0, S);
+            pool.failed(0, S, 2 * S);
+        }
+        assert!(!pool.is_up(None, 2 * S));
+        pool.answered(0, S);
+        assert!(!pool.is_up(None, 2 * S));
+        pool.completed(0);
+        assert!(pool.is_up(None, 2 * S));
+    }
+
+    #[test]
+    fn a_busy_node_is_left_alone_for_as_long_as_it_said_but_not_for_long() {
+        let mut pool = pool(&["a"]);
+        pool.busy(0, 4 * S, S);
+        pool.answered(0, S);
+        pool.completed(0);
         assert!(!pool.is_up(None, 4 * S) && pool.is_up(None, 5 * S));
+        pool.busy(0, Duration::MAX, S);
+        assert_eq!(pool.opens_in(None, S), Some(LONGEST_REST));
         pool.over(0, S);
         assert_eq!(pool.waiting(0, S), 0);
     }
@@ -337,13 +390,13 @@ mod tests {
     fn a_look_at_its_health_ends_a_nodes_rest_and_counts_what_others_gave_it() {
         let mut pool = pool(&["a", "b"]);
         for _ in 0..5 {
-            pool.failed(0, S);
+            pool.failed(0, S, S);
         }
         assert!(!pool.takes(0, S));
         pool.is_well(0, 7);
         assert!(pool.takes(0, S));
         assert_eq!(draws(&pool, &[], S), [0, 1000]);
-        pool.busy(1, 5 * S);
+        pool.busy(1, 4 * S, S);
         pool.is_well(1, 0);
         assert!(!pool.takes(1, S), "busy is not unwell");
     }

@@ -52,11 +52,13 @@ pub struct Local {
 /// The place for a request; `None` where there is none that has the model or was asked for.
 ///
 /// Small ones of the local model are answered here. What is too large for the budget goes to a node
-/// that takes requests, and comes back here only where there is none.
+/// that takes requests, and comes back here only where there is none. So does what needs no model: a
+/// node's models are loaded.
 pub fn decide(wish: Wish, ask: &Ask, local: Option<&Local>, node_up: bool) -> Option<Place> {
     let known = |local: &&Local| ask.model.as_ref().is_none_or(|name| *name == local.model);
     let local = local.filter(known);
-    let fits = local.is_some_and(|local| ask.tokens(local.context) <= local.budget);
+    let fits =
+        local.is_some_and(|local| ask.needs_model && ask.tokens(local.context) <= local.budget);
     let here = local.map(|_| Place::Edge);
     let there = node_up.then_some(Place::Node);
     match wish {
@@ -76,6 +78,8 @@ mod tests {
             model: model.map(str::to_owned),
             prompt,
             answer,
+            answers: 1,
+            needs_model: true,
         }
     }
 
@@ -105,6 +109,14 @@ mod tests {
             // An isolate without a model forwards all.
             assert_eq!(decide(Wish::Auto, &ask, None, true), Some(Place::Node));
         }
+    }
+
+    #[test]
+    fn what_needs_no_model_goes_to_a_node_where_there_is_one() {
+        let page = Ask::read("GET", "/docs", b"");
+        let place = |node_up| decide(Wish::Auto, &page, Some(&local()), node_up);
+        assert_eq!(place(true), Some(Place::Node));
+        assert_eq!(place(false), Some(Place::Edge));
     }
 
     #[test]

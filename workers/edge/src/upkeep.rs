@@ -86,7 +86,7 @@ impl Edge {
         }
     }
 
-    /// Reads the list of nodes. Where that fails those stay that there are.
+    /// Reads the list of nodes. Where that fails those stay that there are; without one the variable's hold.
     async fn list(&self) {
         let Ok(store) = self.env.kv("CONFIG") else {
             return;
@@ -94,7 +94,10 @@ impl Edge {
         let read = async {
             let text = store.get(LIST).text().await;
             let text = text.map_err(|error| error.to_string())?;
-            config::nodes(&self.env, text.as_deref().unwrap_or("[]"))
+            match text {
+                Some(text) => config::nodes(&self.env, &text),
+                None => config::default_nodes(&self.env),
+            }
         };
         match read.await {
             Ok(nodes) => self.pool.borrow_mut().configure(nodes),
@@ -113,10 +116,13 @@ impl Edge {
 
     async fn look_at(&self, index: usize) {
         let node = self.pool.borrow().node(index).clone();
+        let start = now();
         let answer = fetch(self, &node, "/health", RequestInit::new(), PATIENCE, None).await;
         let health = match answer {
             Ok(mut answer) => match answer.status_code() {
                 503 => Err(Some(retry_after(&answer).unwrap_or(LOOKED))),
+                // What stands before it answers: a Tunnel, a proxy.
+                500..=599 => Err(None),
                 // A server of another make may have no such path, or no such body.
                 _ => Ok(answer.json::<Health>().await.unwrap_or_default()),
             },
@@ -128,8 +134,8 @@ impl Edge {
                 let count = |text: &str| text.parse().unwrap_or(0);
                 pool.is_well(index, count(&details.running) + count(&details.waiting));
             }
-            Err(Some(wait)) => pool.busy(index, now() + wait),
-            Err(None) => pool.failed(index, now()),
+            Err(Some(wait)) => pool.busy(index, wait, now()),
+            Err(None) => pool.failed(index, start, now()),
         }
     }
 }

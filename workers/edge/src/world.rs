@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use js_sys::Date;
 use tinderbox_api::{Machine, Place};
 use worker::Headers;
@@ -17,6 +18,22 @@ pub fn now() -> Duration {
 /// A header's value; `None` where there is none.
 pub fn header(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).ok().flatten()
+}
+
+/// A request's headers as the router reads them. What is no header's value is left out: the runtime takes
+/// some control characters.
+pub fn read_headers(headers: &Headers) -> HeaderMap {
+    let parsed = |(name, value): (String, String)| -> Option<(HeaderName, HeaderValue)> {
+        Some((name.parse().ok()?, value.parse().ok()?))
+    };
+    headers.entries().filter_map(parsed).collect()
+}
+
+/// An answer's headers as the runtime takes them, but for what is no text.
+pub fn write_headers(headers: &HeaderMap) -> Headers {
+    let texts = headers.iter();
+    let texts = texts.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    texts.collect()
 }
 
 /// An isolate: its clock and its identifiers.
