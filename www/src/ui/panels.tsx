@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { engine, isWide, panelsOpen } from "../state.ts";
 import { BenchPanel } from "./bench-panel.tsx";
 import { ChatsPanel } from "./chats-panel.tsx";
@@ -12,8 +12,8 @@ export function Panels() {
   const shown = panelsOpen.value;
   const first = useRef(true);
 
-  useEffect(() => {
-    // Where the panels cover the page, focus goes with them.
+  useLayoutEffect(() => {
+    // Where the panels cover the page, focus goes with them, before any key can go elsewhere.
     if (shown && !first.current && !isWide()) box.current!.focus();
     first.current = false;
   }, [shown]);
