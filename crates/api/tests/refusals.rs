@@ -265,14 +265,28 @@ async fn ten_megabytes_of_prompt_are_refused_clearly_whatever_their_form() {
 }
 
 #[common::async_test]
-async fn a_body_above_the_limit_is_413() {
+async fn a_body_above_the_limit_is_413_in_every_dialect() {
     let body = " ".repeat(tinderbox_api::DEFAULT_BODY_LIMIT + 1);
-    let got = post(&fake(), "/v1/completions", body).await;
-    assert_eq!(got.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(
-        got.json()["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("16777216")
-    );
+    for (path, words) in [
+        ("/v1/completions", "/error/message"),
+        ("/v1/chat/completions", "/error/message"),
+        ("/lorax/v1/completions", "/error/message"),
+        ("/tokenize", "/error"),
+        ("/generate_stream", "/error"),
+        ("/lorax", "/error"),
+        ("/v1/engines/tiny/completions", "/error"),
+        ("/v1/engines/tiny/logprob", "/error"),
+        ("/generate", "/detail"),
+        ("/chat", "/detail"),
+        ("/models/load", "/detail"),
+        ("/litellm", "/error"),
+        ("/", "/error"),
+    ] {
+        let got = post(&fake(), path, body.clone()).await;
+        assert_eq!(got.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        let body = got.json();
+        let words = body.pointer(words).and_then(Value::as_str);
+        let told = words.is_some_and(|words| words.contains("16777216"));
+        assert!(told, "{path}: {body}");
+    }
 }
