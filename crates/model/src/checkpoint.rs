@@ -16,25 +16,8 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// Its chat template, where it has one.
     pub template: Option<ChatTemplate>,
-    /// How its makers sample from it.
-    pub generation: GenerationDefaults,
     name: String,
     tensors: Tensors,
-}
-
-/// How a checkpoint's makers sample from it: for people to read, never applied by itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GenerationDefaults {
-    /// Sampling rather than greedy choice.
-    pub do_sample: Option<bool>,
-    /// Divides the logits.
-    pub temperature: Option<f32>,
-    /// Probability mass to keep.
-    pub top_p: Option<f32>,
-    /// Tokens to keep.
-    pub top_k: Option<usize>,
-    /// Divides the logits of seen tokens.
-    pub repetition_penalty: Option<f32>,
 }
 
 /// Storage and shape of a tensor.
@@ -114,10 +97,7 @@ impl Checkpoint {
             .map(ChatTemplate::new)
             .transpose()?;
         let tokenizer = Tokenizer::from_gguf(&mut metadata)?;
-        let generation = GenerationDefaults::default();
-        Ok(Self::new(
-            name, config, tokenizer, template, generation, tensors,
-        ))
+        Ok(Self::new(name, config, tokenizer, template, tensors))
     }
 
     /// Opens a folder in Hugging Face form whose files lie anywhere; each storage has the name of
@@ -137,14 +117,12 @@ impl Checkpoint {
         config: Config,
         tokenizer: Tokenizer,
         template: Option<ChatTemplate>,
-        generation: GenerationDefaults,
         tensors: Tensors,
     ) -> Self {
         Checkpoint {
             config,
             tokenizer,
             template,
-            generation,
             name,
             tensors,
         }

@@ -17,7 +17,7 @@ mod storage;
 mod template;
 mod tokenizer;
 
-pub use checkpoint::{Checkpoint, GenerationDefaults, RawTensor, TensorInfo};
+pub use checkpoint::{Checkpoint, RawTensor, TensorInfo};
 pub use config::{Activation, Config, Layer, Norm, Rope};
 pub use decoder::Decoder;
 pub use error::Error;

@@ -62,7 +62,7 @@ fn the_tokenizer_follows_its_settings() {
             ("tokenizer_config.json", settings.to_string().into_bytes()),
             (
                 "generation_config.json",
-                br#"{"eos_token_id": [2, 4], "top_k": 40, "temperature": null}"#.to_vec(),
+                br#"{"eos_token_id": [2, 4], "temperature": null}"#.to_vec(),
             ),
             ("model.safetensors", safetensors_bytes(&llama_tensors())),
         ])
@@ -80,7 +80,6 @@ fn the_tokenizer_follows_its_settings() {
         (t.bos(), t.eos(), t.add_bos()),
         (Some(1), &[2, 4, 5][..], true)
     );
-    assert_eq!(checkpoint.generation.top_k, Some(40));
     assert_eq!(checkpoint.template.unwrap().source(), "yes");
     let t = open(json!({"bos_token": "<s>", "add_bos_token": false})).tokenizer;
     assert_eq!(t.encode(" a", None).unwrap(), [4]);

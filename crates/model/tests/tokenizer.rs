@@ -107,6 +107,109 @@ fn decoding_takes_off_the_space_that_encoding_put_before_the_text() {
     assert_eq!(t.decode(&[id(&t, "a"), id(&t, "<0xC3>")]), "a\u{fffd}");
 }
 
+/// A SentencePiece vocabulary of 200 merges of the texts, and the rows of its pieces.
+fn trained(texts: &[String]) -> Vec<String> {
+    let mut words: Vec<Vec<String>> = texts
+        .iter()
+        .map(|text| format!("▁{}", text.replace(' ', "▁")))
+        .map(|text| text.chars().map(String::from).collect())
+        .collect();
+    let mut counts = BTreeMap::new();
+    for character in words.iter().flatten() {
+        *counts.entry(character.clone()).or_insert(0) += 1;
+    }
+    // What is rare is spelt in bytes.
+    counts.retain(|_, count| *count > 2);
+    let mut pieces: Vec<String> = counts.into_keys().collect();
+    for _ in 0..200 {
+        let mut pairs = BTreeMap::new();
+        for pair in words.iter().flat_map(|word| word.windows(2)) {
+            if pair.iter().all(|piece| pieces.contains(piece)) {
+                *pairs.entry(pair.concat()).or_insert(0) += 1;
+            }
+        }
+        let unseen = pairs
+            .into_iter()
+            .filter(|(piece, _)| !pieces.contains(piece));
+        let Some((best, _)) = unseen.max_by_key(|(_, count)| *count) else {
+            break;
+        };
+        for word in &mut words {
+            let mut place = 0;
+            while place + 1 < word.len() {
+                if word[place..place + 2].concat() == best {
+                    word[place] = best.clone();
+                    word.remove(place + 1);
+                }
+                place += 1;
+            }
+        }
+        pieces.push(best);
+    }
+    pieces
+}
+
+/// The same vocabulary as ours and as that of `tokenizers`, whose merges are all ways to make a
+/// piece of two others, best piece first.
+fn both(pieces: &[String]) -> (Tokenizer, tokenizers::Tokenizer) {
+    let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+    let marks = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter();
+    let tokens: Vec<String> = marks.chain(bytes).chain(pieces.iter().cloned()).collect();
+    let kinds = (0..tokens.len()).map(|id| match id {
+        0 => 2,
+        1 | 2 => 3,
+        3..259 => 6,
+        _ => 1,
+    });
+    let mut file = llama();
+    file.metadata
+        .retain(|(key, _)| !key.starts_with("tokenizer."));
+    file.set("tokenizer.ggml.model", text("llama"));
+    file.set(
+        "tokenizer.ggml.token_type",
+        Value::Array(Array::I32(kinds.collect())),
+    );
+    let scores = (0..tokens.len()).map(|id| -(id as f32)).collect();
+    file.set("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
+    file.set("tokenizer.ggml.tokens", strings(&tokens));
+
+    let known = |piece: &str| pieces.iter().any(|other| other == piece);
+    let merges = pieces.iter().flat_map(|piece| {
+        let places = piece.char_indices().skip(1);
+        let splits = places.map(|(place, _)| piece.split_at(place));
+        splits.filter(|(left, right)| known(left) && known(right))
+    });
+    let vocab: BTreeMap<_, _> = tokens.iter().zip(0u32..).collect();
+    let judge = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ]},
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "fuse_unk": true,
+            "vocab": vocab, "merges": merges.collect::<Vec<_>>()},
+    });
+    let judge = tokenizers::Tokenizer::from_bytes(judge.to_string()).unwrap();
+    (open(file.to_bytes()).unwrap().tokenizer, judge)
+}
+
+#[test]
+fn sentencepiece_gives_the_ids_of_the_tokenizers_library() {
+    let texts: Vec<String> = serde_json::from_str(include_str!("golden/texts.json")).unwrap();
+    let pieces = trained(&texts);
+    assert!(pieces.len() > 200, "{pieces:?}");
+    let (ours, judge) = both(&pieces);
+    let mut merged = 0;
+    for text in &texts {
+        let expected = judge.encode(text.as_str(), false).unwrap();
+        let found = ours.encode(text, Some(false)).unwrap();
+        assert_eq!(found, expected.get_ids(), "{text:?}");
+        merged += text.chars().count().saturating_sub(found.len());
+    }
+    assert!(merged > 100, "{merged} characters were merged");
+}
+
 /// A byte-level tokenizer of the 256 bytes, a few merges and two special tokens.
 fn byte_level(pre: Option<&str>) -> Vec<u8> {
     let character = |byte: u8| match byte {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{Placed, Tensors};
 use crate::config::Family;
 use crate::storage::{self, Storage};
-use crate::{ChatTemplate, Checkpoint, Config, Error, GenerationDefaults, TensorInfo, Tokenizer};
+use crate::{ChatTemplate, Checkpoint, Config, Error, TensorInfo, Tokenizer};
 pub(crate) use fields::Fields;
 
 /// Longest JSON file. A tokenizer.json of 262,144 tokens has 33 MB.
@@ -69,7 +69,6 @@ pub(crate) async fn from_files(
     let json = json.ok_or_else(|| folder.missing("tokenizer.json"))?;
     let tokenizer =
         Tokenizer::from_hf(&folder.name, json, &settings, &specials, &[&defaults, text])?;
-    let generation = generation(&defaults)?;
 
     let mut files: Vec<_> = folder.files.into_iter().map(Some).collect();
     tensors.storages = shards
@@ -81,19 +80,8 @@ pub(crate) async fn from_files(
         config,
         tokenizer,
         template,
-        generation,
         tensors,
     ))
-}
-
-fn generation(defaults: &Fields) -> Result<GenerationDefaults, Error> {
-    Ok(GenerationDefaults {
-        do_sample: defaults.bool("do_sample")?,
-        temperature: defaults.f32("temperature")?,
-        top_p: defaults.f32("top_p")?,
-        top_k: defaults.usize("top_k")?,
-        repetition_penalty: defaults.f32("repetition_penalty")?,
-    })
 }
 
 /// The files of a folder.

@@ -1,7 +1,8 @@
 //! A golden file as a checkpoint: a Hugging Face folder, or a GGUF file as llama.cpp's converter writes it.
 
+use half::{bf16, f16};
 use serde::Deserialize;
-use tinderbox_kernels::Format;
+use tinderbox_kernels::{Format, reference};
 use tinderbox_model::gguf::write::{Tensor, Writer};
 use tinderbox_model::gguf::{Array, Value};
 use tinderbox_model::{Checkpoint, Error};
@@ -61,6 +62,27 @@ impl Golden {
     pub fn sharded(&self) -> Option<Result<Checkpoint, Error>> {
         let tensors = self.floats()?;
         Some(sharded_folder(&self.config, &tensors))
+    }
+
+    /// The folder with its numbers in half precision, and with the same numbers in single.
+    pub fn halves(&self, format: Format) -> Option<[Result<Checkpoint, Error>; 2]> {
+        let (mut halves, mut singles) = (self.floats()?, self.floats()?);
+        for (half, single) in halves.iter_mut().zip(&mut singles) {
+            let numbers = half.3.as_chunks().0.iter().copied().map(f32::from_le_bytes);
+            (half.1, half.3) = match format {
+                Format::F16 => {
+                    let bytes = numbers.flat_map(|x| f16::from_f32(x).to_le_bytes());
+                    (safetensors::Dtype::F16, bytes.collect())
+                }
+                _ => {
+                    let bytes = numbers.flat_map(|x| bf16::from_f32(x).to_le_bytes());
+                    (safetensors::Dtype::BF16, bytes.collect())
+                }
+            };
+            let rounded = reference::dequantize(format, &half.3);
+            single.3 = rounded.iter().flat_map(|x| x.to_le_bytes()).collect();
+        }
+        Some([halves, singles].map(|tensors| plain_folder(&self.config, &tensors)))
     }
 
     fn floats(&self) -> Option<Vec<common::Tensor>> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use fixture::Golden;
 use futures::executor::block_on;
-use tinderbox_kernels::reference;
+use tinderbox_kernels::{Format, reference};
 use tinderbox_model::{Checkpoint, Decoder, Error, KvType, LoadOptions, Output, Step, Want};
 
 /// Two correct passes in single precision differ by about 1e-5.
@@ -158,6 +158,28 @@ fn every_hugging_face_folder_computes_what_transformers_does() {
 #[test]
 fn every_gguf_file_computes_what_transformers_does() {
     check_all(Golden::gguf, 11, &Device::flex());
+}
+
+#[test]
+fn a_folder_in_half_precision_computes_what_its_numbers_in_single_precision_do() {
+    let mut checked = 0;
+    for golden in goldens() {
+        for format in [Format::F16, Format::BF16] {
+            let Some(pair) = golden.halves(format) else {
+                continue;
+            };
+            checked += 1;
+            let [half, single] = pair.map(|checkpoint| {
+                let mut decoder = load(&checkpoint.unwrap(), &Device::flex()).unwrap();
+                logits(&mut decoder, &golden.prompt, 0).unwrap().concat()
+            });
+            for (found, expected) in half.into_iter().zip(single) {
+                let place = format!("{} in {format}", golden.name);
+                close(found, expected, FLOAT, &place).unwrap();
+            }
+        }
+    }
+    assert!(checked >= 26, "only {checked} folders were checked");
 }
 
 #[test]
