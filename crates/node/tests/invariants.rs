@@ -1,6 +1,9 @@
-//! The arrows of ARCHITECTURE.md, read from `cargo metadata`.
+//! What documents promise: the arrows of ARCHITECTURE.md, read from `cargo metadata`, and the tests that
+//! docs/dialects names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{read_dir, read_to_string};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -113,4 +116,82 @@ fn what_runs_in_a_browser_needs_no_runtime() {
             "{library} depends on tokio"
         );
     }
+}
+
+/// The texts of tests and the names of wire cases below a folder, by file name.
+fn read_tests(folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+        if path.is_dir() {
+            if name != "node_modules" {
+                read_tests(&path, found);
+            }
+        } else if name.ends_with(".rs") || name.ends_with(".py") {
+            let text = read_to_string(&path).unwrap();
+            found.entry(name).or_default().push_str(&text);
+        } else if name.ends_with(".json") {
+            found.entry(name).or_default();
+        }
+    }
+}
+
+/// What the last column of a page's table says, and all that follows the table.
+fn evidence(page: &str) -> String {
+    let (_, lists) = page.split_once("|---|").expect("a table");
+    let lines = lists.lines().skip(1);
+    let shown = lines.map(|line| match line.strip_suffix(" |") {
+        Some(row) => format!("{};", row.rsplit_once("| ").expect("columns").1),
+        None => format!("{line} "),
+    });
+    shown.collect()
+}
+
+#[test]
+fn every_test_that_a_dialects_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut tests = BTreeMap::new();
+    for folder in ["crates", "tests/clients"] {
+        read_tests(&root.join(folder), &mut tests);
+    }
+    let mut named = 0;
+    for page in read_dir(root.join("docs/dialects")).unwrap() {
+        let page = page.unwrap().path();
+        let dialect = page.file_stem().unwrap().to_str().unwrap();
+        // `FILE::TEST`, other tests of the same file by their name alone; behind `wire:` cases.
+        let (mut file, mut wire) = (String::new(), false);
+        let text = evidence(&read_to_string(&page).unwrap());
+        for (place, part) in text.split('`').enumerate() {
+            if place % 2 == 0 {
+                let clause = part.rsplit([';', '.', ')']).next().unwrap();
+                wire = clause.contains("wire:") || wire && clause == part;
+                continue;
+            }
+            if wire {
+                let case = [format!("{part}.json"), format!("{dialect}_{part}.json")];
+                let there = case.iter().any(|case| tests.contains_key(case));
+                assert!(there, "{dialect}: there is no wire case `{part}`");
+                named += 1;
+                continue;
+            }
+            let test = match part.split_once("::") {
+                Some((name, test)) => {
+                    file = name.into();
+                    test
+                }
+                None if part.matches('_').count() > 1 => part,
+                None => {
+                    let whole = part.ends_with(".rs") || part.ends_with(".py");
+                    assert!(!whole, "{dialect}: `{part}` names no test");
+                    continue;
+                }
+            };
+            let text = tests.get(&file).map_or("", String::as_str);
+            let there = ["fn", "def"]
+                .iter()
+                .any(|word| text.contains(&format!("{word} {test}(")));
+            assert!(there, "{dialect}: there is no `{file}::{test}`");
+            named += 1;
+        }
+    }
+    assert!(named > 100, "the tables are gone");
 }
