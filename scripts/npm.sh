@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 for folder in "$@"; do
     installed=$folder/node_modules/.package-lock.json.of
     cmp -s "$folder/package-lock.json" "$installed" && continue
-    npm ci --prefix "$folder" --ignore-scripts --silent
+    # Some releases of npm refuse a lock file that leaves out optional packages for other machines (benches/.npmrc does).
+    npm ci --prefix "$folder" --ignore-scripts --silent || npm install --prefix "$folder" --ignore-scripts --no-save --silent
     cp "$folder/package-lock.json" "$installed"
 done
