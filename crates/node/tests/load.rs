@@ -1,15 +1,13 @@
 //! Two minutes of 64 callers in mixed dialects, half of whom hang up: nothing is lost or mixed up,
 //! memory stays flat, and what was left behind is freed.
 
-#[path = "../../engine/tests/engine/tiny_file.rs"]
-mod tiny_file;
+mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::Server;
 use futures::StreamExt;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -102,77 +100,12 @@ fn events(body: &str, text: impl Fn(&Value) -> Option<String>) -> String {
     events.filter_map(|event: Value| text(&event)).collect()
 }
 
-/// The binary on a tiny model.
-struct Server {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Server {
-        let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("tiny.gguf");
-        let template = "{% for m in messages %}{{ m.content }}{% endfor %}";
-        let file = tiny_file::tiny(512, true, template);
-        std::fs::write(&model, file.to_bytes()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tinderbox"))
-            .args([
-                "serve",
-                "--port",
-                "0",
-                "--device",
-                "cpu",
-                "--locallab-rate",
-                "0",
-                "--model",
-            ])
-            .arg(model)
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.contains("address")
-                .then(|| line.split_whitespace().last().unwrap().to_owned())
-        });
-        Server {
-            child,
-            url: address.expect("it says where it listens"),
-            _folder: folder,
-        }
-    }
-
-    /// Bytes of memory that it holds.
-    #[cfg(target_os = "linux")]
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap();
-        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kib << 10
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn memory(&self) -> u64 {
-        0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn many_streams_in_mixed_dialects_are_all_answered_and_those_left_behind_are_freed() {
-    let server = Server::start();
+    let server = Server::start(|command| {
+        command.args(["--locallab-rate", "0", "--context", "512"]);
+        command.env("RUST_LOG", "error");
+    });
     let client = reqwest::Client::new();
     let prompts: Vec<String> = (b'a'..=b'h')
         .map(|c| format!("hello {}", char::from(c)))

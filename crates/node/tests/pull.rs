@@ -297,13 +297,46 @@ async fn a_cached_file_of_the_wrong_length_is_fetched_again() {
 async fn refusals_of_the_hub_are_told() {
     let cache = tempfile::tempdir().unwrap();
     let (script, hub) = hub(BYTES).await;
-    for status in [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND] {
+    for (status, words) in [
+        (StatusCode::UNAUTHORIZED, "Authentication"),
+        (StatusCode::NOT_FOUND, "not found"),
+    ] {
         script.lock().unwrap().status = Some(status);
         let fetched = entry_file(&entry(BYTES, on_hub()), cache.path(), &hub, &Quiet).await;
         let Err(PullError::NoSource { tried, .. }) = fetched else {
             panic!("{fetched:?}")
         };
-        assert!(tried[0].contains("hf:owner/repo/m.gguf"), "{tried:?}");
+        assert!(
+            tried[0].starts_with("hf:owner/repo/m.gguf: ") && tried[0].contains(words),
+            "{tried:?}"
+        );
+        // The list of a repository is asked for without hf-hub's words.
+        let listed = resolve("hf:owner/repo", cache.path(), &hub, &Quiet).await;
+        let listed = listed.unwrap_err().to_string();
+        assert!(
+            listed.starts_with("hf:owner/repo: ") && listed.contains(status.as_str()),
+            "{listed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_split_file_comes_with_all_its_parts() {
+    let parts = [
+        "m-00001-of-00003.gguf",
+        "m-00002-of-00003.gguf",
+        "m-00003-of-00003.gguf",
+    ];
+    for reference in ["hf:owner/repo", "hf:owner/repo/m-00002-of-00003.gguf"] {
+        let cache = tempfile::tempdir().unwrap();
+        let (script, hub) = hub(BYTES).await;
+        script.lock().unwrap().tree = parts.to_vec();
+        let first = resolve(reference, cache.path(), &hub, &Quiet).await;
+        let first = first.unwrap().path;
+        assert!(first.ends_with(parts[0]), "{}", first.display());
+        for part in parts {
+            assert_eq!(std::fs::read(first.with_file_name(part)).unwrap(), BYTES);
+        }
     }
 }
 

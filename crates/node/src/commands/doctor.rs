@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tinderbox_kernels::{
-    Choice, Format, adapters, copy_bandwidth, cpu_description, select, self_test,
+    Choice, Format, Selected, adapters, copy_bandwidth, cpu_description, select, self_test,
 };
 
 use crate::runtime::use_threads;
@@ -18,14 +18,22 @@ pub struct Args {
     json: bool,
 }
 
-/// Describes the machine and runs every kernel on the device that would be used. Fails where a
-/// kernel is wrong.
+/// Describes the machine and runs every kernel on the device asked for; the device shown is the one
+/// that would be used after that. Fails where a kernel is wrong.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     use_threads(settings);
     let adapters = adapters();
     let choice: Choice = settings.device.parse()?;
-    let selected = select(choice)?;
-    let tests = self_test(&selected.device, &Format::ALL).await;
+    let asked = select(choice)?;
+    let (selected, tests) = match asked.clone().tested(choice, &Format::ALL).await {
+        Ok(trusted) => trusted,
+        // `serve` would stop here; the doctor shows all that is wrong.
+        Err(wrong) => {
+            let tests = self_test(&asked.device, &Format::ALL).await;
+            let reason = wrong.to_string();
+            (Selected { reason, ..asked }, tests)
+        }
+    };
     let bandwidth = copy_bandwidth(&selected.device).await;
     let failed = tests.iter().filter(|test| !test.passed).count();
 

@@ -86,7 +86,11 @@ impl Cli {
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {
             match self.command {
-                Command::Serve(_) => serve::run(&settings).await,
+                Command::Serve(flags) => {
+                    // With the key as it was typed; the settings have its hash.
+                    drop(flags);
+                    serve::run(&settings).await
+                }
                 Command::Run(args) => run::run(&settings, args).await,
                 Command::Pull(args) => pull::run(&settings, args).await,
                 Command::List(args) => list::run(&settings, args),

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -17,7 +17,6 @@ use tinderbox_kernels::{Selected, select};
 use tinderbox_protocol::Inference;
 use tokio::net::TcpListener;
 use tower_http::cors::{AllowHeaders, CorsLayer};
-use tower_http::trace::TraceLayer;
 use tracing_subscriber::EnvFilter;
 
 use crate::host::Host;
@@ -140,14 +139,11 @@ fn router(models: Models, host: Host, settings: &Settings) -> anyhow::Result<Rou
         metrics: Arc::default(),
         litellm_echo: settings.litellm_echo,
     };
-    // A 503 while loading is no fault; `log_answer` tells every status.
-    let trace = TraceLayer::new_for_http()
-        .on_response(log_answer)
-        .on_failure(());
-    let router = tinderbox_api::router(context)
+    let cors = cors(&settings.cors)?;
+    let router = tinderbox_api::router_with(context, |router| router.layer(cors))
         .layer(middleware::from_fn(tell_address))
-        .layer(trace);
-    Ok(router.layer(cors(&settings.cors)?))
+        .layer(middleware::from_fn(log_answer));
+    Ok(router)
 }
 
 /// Tells the router who asks.
@@ -164,8 +160,8 @@ async fn tell_address(
 /// The keys of variable, flag and file.
 fn keys(settings: &Settings) -> anyhow::Result<Keys> {
     let mut keys = Keys::default();
-    if let Some(key) = &settings.api_key {
-        keys.add(key);
+    if let Some(sum) = &settings.api_key {
+        keys.add_hash(sum)?;
     }
     let Some(path) = &settings.api_keys else {
         return Ok(keys);
@@ -206,14 +202,22 @@ fn cors(origins: &str) -> anyhow::Result<CorsLayer> {
     Ok(any.allow_origin(origins))
 }
 
-/// One line an answer; its time is that to the first byte.
-fn log_answer(response: &Response, latency: Duration, _: &tracing::Span) {
-    let id = response
-        .headers()
-        .get(REQUEST_ID)
-        .and_then(|id| id.to_str().ok());
-    let (status, milliseconds) = (response.status().as_u16(), latency.as_millis() as u64);
-    tracing::info!(request_id = id, status, milliseconds, "answered");
+/// One line an answer; its time is that to the first byte. The query is left out, and so are
+/// headers: they may hold what is nobody's business.
+async fn log_answer(request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let id = response.headers().get(REQUEST_ID);
+    tracing::info!(
+        request_id = id.and_then(|id| id.to_str().ok()),
+        %method,
+        path,
+        status = response.status().as_u16(),
+        milliseconds = start.elapsed().as_millis() as u64,
+        "answered"
+    );
+    response
 }
 
 fn announce(address: &str, models: &Models) {
@@ -241,7 +245,7 @@ Try:
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env();
     // cubecl and wgpu tell their inner life at the level of information.
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,tinderbox=info,tower_http=info"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,tinderbox=info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

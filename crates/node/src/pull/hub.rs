@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use hf_hub::HFClient;
 use hf_hub::repository::RepoTreeEntry;
+use tinderbox_model::gguf;
 
 use super::transfer::{self, Progress};
 use super::{PullError, lock};
@@ -153,7 +154,8 @@ impl Hub {
         let list = folder.join(LIST);
         let listed = std::fs::read_to_string(&list).ok();
         let files = match (file, &listed) {
-            (Some(file), _) => vec![file.to_owned()],
+            // All parts, where it is one of a split file.
+            (Some(file), _) => split(file),
             (None, Some(listed)) => listed.lines().map(str::to_owned).collect(),
             (None, None) => choose(&repo, self.list(&repo, revision).await?)?,
         };
@@ -200,6 +202,15 @@ impl Hub {
     }
 }
 
+/// All parts of a split GGUF file in order, where this is one; else the file alone.
+fn split(file: &str) -> Vec<String> {
+    let parts = gguf::parts(Path::new(file)).into_iter();
+    // What was text before is text still.
+    parts
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect()
+}
+
 /// Whether a path from outside names a place below the folder it is joined to.
 fn stays_inside(path: &str) -> bool {
     let normal = |part: Component| matches!(part, Component::Normal(_));
@@ -235,31 +246,31 @@ fn choose(repo: &str, files: Vec<String>) -> Result<Vec<String>, PullError> {
     if let Some(file) = files.iter().find(|file| !stays_inside(file)) {
         return fail(format!("lists {file:?}, which is no path in a repository"));
     }
-    if files.iter().any(|file| file == "config.json")
-        && files.iter().any(|file| file.ends_with(".safetensors"))
-    {
+    // Below the top lie other forms of the model, and `consolidated.safetensors` is one, too.
+    let tensors = |file: &String| {
+        file.starts_with("model") && file.ends_with(".safetensors") && !file.contains('/')
+    };
+    if files.iter().any(|file| file == "config.json") && files.iter().any(tensors) {
         let wanted = |file: &String| {
-            file.ends_with(".safetensors")
-                || file.ends_with(".safetensors.index.json")
-                || [
-                    "config.json",
-                    "generation_config.json",
-                    "tokenizer.json",
-                    "tokenizer_config.json",
-                    "special_tokens_map.json",
-                    "chat_template.jinja",
-                ]
-                .contains(&file.as_str())
+            let more = [
+                "model.safetensors.index.json",
+                "config.json",
+                "generation_config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "special_tokens_map.json",
+                "chat_template.jinja",
+            ];
+            tensors(file) || more.contains(&file.as_str())
         };
         return Ok(files.into_iter().filter(wanted).collect());
     }
-    let ggufs: Vec<String> = files
-        .into_iter()
-        .filter(|file| file.ends_with(".gguf"))
-        .collect();
-    match ggufs.len() {
-        0 => fail("holds neither a .gguf file nor config.json with safetensors".into()),
-        1 => Ok(ggufs),
+    // A split file counts once, by its first part.
+    let first = |file: &String| file.ends_with(".gguf") && split(file)[0] == *file;
+    let ggufs: Vec<String> = files.into_iter().filter(first).collect();
+    match &ggufs[..] {
+        [] => fail("holds neither a .gguf file nor config.json with safetensors".into()),
+        [one] => Ok(split(one)),
         _ => fail(format!(
             "holds several models; name one: {}",
             ggufs.join(", ")
@@ -283,13 +294,31 @@ mod tests {
             "model.safetensors",
             "README.md",
             "tokenizer.json",
+            "consolidated.safetensors",
+            "onnx/model.safetensors",
+            "onnx/model-00001-of-00002.safetensors",
         ];
         let chosen = choose("a/b", names(&folder)).unwrap();
         assert_eq!(
             chosen,
             ["config.json", "model.safetensors", "tokenizer.json"]
         );
+        let shards = [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+        ];
+        assert_eq!(choose("a/b", names(&shards)).unwrap(), shards);
         assert!(choose("a/b", names(&["README.md"])).is_err());
+        let parts = ["q/m-00001-of-00002.gguf", "q/m-00002-of-00002.gguf"];
+        assert_eq!(choose("a/b", names(&parts)).unwrap(), parts);
+        let two = names(&[parts[0], parts[1], "x.gguf"]);
+        let error = choose("a/b", two).unwrap_err().to_string();
+        assert!(
+            error.ends_with("name one: q/m-00001-of-00002.gguf, x.gguf"),
+            "{error}"
+        );
         for outside in ["../x.gguf", "/etc/x.gguf", "a/../../x.gguf", "..\\x.gguf"] {
             let error = choose("a/b", names(&[outside])).unwrap_err();
             assert!(matches!(error, PullError::Repository { .. }), "{error}");

@@ -52,8 +52,8 @@ pub struct Flags {
     pub cache: Option<PathBuf>,
 }
 
-/// Flags of `serve` alone.
-#[derive(Args, Clone, Debug, Default, Serialize)]
+/// Flags of `serve` alone. They hold a key as it was typed, so they are never printed.
+#[derive(Args, Clone, Default, Serialize)]
 pub struct ServeFlags {
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long)]
@@ -86,8 +86,8 @@ pub struct ServeFlags {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<u32>,
-    /// Requests a minute that LocalLab's generation paths take from one address, in bursts of a
-    /// sixth of it; 0 is no limit [default: 60]
+    /// Requests a minute that LocalLab's generation paths take from one address, at most 10 of them
+    /// at once; 0 is no limit [default: 60]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locallab_rate: Option<u32>,

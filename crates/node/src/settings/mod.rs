@@ -11,6 +11,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use sha2::{Digest, Sha256};
 
 pub use flags::{Flags, Kv, LogFormat, ServeFlags};
 
@@ -31,7 +32,8 @@ pub struct Settings {
     pub models: Option<PathBuf>,
     pub host: IpAddr,
     pub port: u16,
-    #[serde(deserialize_with = "key")]
+    /// Its SHA-256 sum, in hexadecimal digits.
+    #[serde(deserialize_with = "key_sum")]
     pub api_key: Option<String>,
     pub api_keys: Option<PathBuf>,
     pub cors: String,
@@ -42,12 +44,15 @@ pub struct Settings {
     pub shutdown_timeout: u64,
 }
 
-/// Reads a key. The error is our own because serde's would print the key, and an empty key would
-/// let everybody in.
-fn key<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+/// Reads a key, and keeps its hash alone. The error is our own because serde's would print the
+/// key, and an empty key would let everybody in.
+fn key_sum<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     match Option::<serde_json::Value>::deserialize(value)? {
         None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(key)) if !key.is_empty() => Ok(Some(key)),
+        Some(serde_json::Value::String(key)) if !key.is_empty() => {
+            let sum = Sha256::digest(key);
+            Ok(Some(sum.iter().map(|byte| format!("{byte:02x}")).collect()))
+        }
         Some(_) => Err(de::Error::custom("the key must be a text and not empty")),
     }
 }
