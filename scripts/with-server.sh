@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command against a server of its own: scripts/with-server.sh MODEL COMMAND...
-# TINDERBOX_URL names the server. Exit status: the command's, or 1 when the server did not start, died, or did not stop
+# TINDERBOX_URL names the server, TINDERBOX_MODEL its model. Exit status: the command's, or 1 when the server did not start, died, or did not stop
 # in peace when asked.
 set -euo pipefail
 
@@ -27,7 +27,7 @@ for ((tries = 0; ; tries++)); do
 done
 
 status=0
-TINDERBOX_URL=$url "$@" || status=$?
+TINDERBOX_URL=$url TINDERBOX_MODEL=$model "$@" || status=$?
 
 kill -TERM "$server" 2>/dev/null || fail "the server died while the command ran"
 for ((tries = 0; tries < 300; tries++)); do

@@ -3,7 +3,9 @@ each folder's tests run in an environment of their own."""
 
 import json
 import os
+import subprocess
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,16 @@ def greedy(call):
         return call("/v1/completions", body)["choices"][0]["text"]
 
     return greedy
+
+
+@pytest.fixture(scope="session")
+def guarded():
+    """A second server of the same model, which wants a key and runs one sequence at a time; its address and the key."""
+    binary = os.environ.get("TINDERBOX", Path(__file__).parents[2] / "target/release/tinderbox")
+    command = [binary, "serve", "--port", "0", "--max-sequences", "1", "--max-queue", "0"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, env=os.environ | {"TINDERBOX_API_KEY": "secret"}, **options) as server:
+        try:
+            yield next(line.split()[-1] for line in server.stdout if "address" in line), "secret"
+        finally:
+            server.kill()

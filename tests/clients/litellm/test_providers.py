@@ -2,6 +2,7 @@
 exception that each refusal becomes."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import litellm
 import pytest
@@ -95,6 +96,23 @@ def test_each_refusal_has_its_class_and_names_its_cause(provider, model, v1):  #
         litellm.completion(**ask | {"temperature": 3})
     with pytest.raises(litellm.ContextWindowExceededError, match="maximum context length"):
         litellm.completion(**ask | {"messages": [{"role": "user", "content": "word " * 20_000}]})
+
+
+def test_a_wrong_key_and_a_full_queue_have_their_classes(guarded, model):  # LiteLLM 13
+    url, key = guarded
+    ask = {**PLAIN, "model": f"openai/{model}", "api_base": f"{url}/v1", "max_tokens": 100}
+    with pytest.raises(litellm.AuthenticationError):
+        litellm.completion(**ask, api_key="wrong")
+
+    def answer(_):
+        try:
+            return litellm.completion(**ask, api_key=key).choices[0].message.content
+        except litellm.RateLimitError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(answer, range(8)))
+    assert None in answers and any(answers)
 
 
 @pytest.mark.parametrize("base", ["", "/lorax"])

@@ -155,6 +155,28 @@ def test_a_prompt_beyond_the_context_is_refused(client, model):
     assert "maximum context length is" in raised.value.message
 
 
+def test_a_wrong_key_is_refused(guarded, model):
+    url, _ = guarded
+    with pytest.raises(openai.AuthenticationError) as raised:
+        complete(openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0), model, "Hello")
+    assert raised.value.code == "invalid_api_key"
+
+
+def test_a_full_queue_says_when_to_come_back(guarded, model):
+    url, key = guarded
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=300)
+
+    def ask(prompt):
+        try:
+            return complete(client, model, prompt, max_tokens=100)
+        except openai.RateLimitError as error:
+            return int(error.response.headers["retry-after"])
+
+    with ThreadPoolExecutor(8) as pool:
+        refused = [answer for answer in pool.map(ask, PROMPTS) if isinstance(answer, int)]
+    assert 0 < len(refused) < len(PROMPTS) and min(refused) > 0
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("temperature", -1), ("temperature", "warm"), ("top_p", 2), ("n", 0), ("presence_penalty", 3), ("max_tokens", -5)],
