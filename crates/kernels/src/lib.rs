@@ -26,6 +26,6 @@ pub use device::{
     Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, supports_f16,
 };
 pub use format::Format;
-pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope};
+pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope, together};
 pub use ops::{Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
 pub use self_test::{SelfTest, self_test};

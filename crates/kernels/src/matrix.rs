@@ -193,6 +193,14 @@ pub fn on_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
+/// Runs the operations of a step, on the CPU twin's own threads where it computes them.
+pub fn together<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T {
+    match on_cpu(device) {
+        true => cpu::join(work),
+        false => work(),
+    }
+}
+
 /// The bytes as they are, with zeros up to a whole word.
 fn whole_words(mut bytes: Vec<u8>) -> TensorData {
     bytes.resize(bytes.len().next_multiple_of(4), 0);

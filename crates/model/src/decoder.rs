@@ -1,7 +1,9 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use tinderbox_kernels::{AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope};
+use tinderbox_kernels::{
+    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope, together,
+};
 
 use crate::{Config, Error, Output, Step, Want};
 
@@ -127,25 +129,13 @@ impl Decoder {
         self.check(step)?;
         let rows = Rows::new(step, self.block_size, &self.device);
 
-        let mut x = self
-            .embedding
-            .embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
-        if let Some(table) = &self.positions {
-            x = x + table.embed(&rows.positions, 1.0);
-        }
-        for index in 0..self.layers.len() {
-            x = self.layer(index, x, &rows);
-        }
-        if step.outputs.is_empty() {
+        let device = self.device.clone();
+        let Some(logits) = together(&device, || self.logits(step, &rows)) else {
             return Ok(match want {
                 Want::Logits => Output::Logits(Vec::new()),
                 Want::Argmax => Output::Tokens(Vec::new()),
             });
-        }
-        let mut logits = self.head.apply(&x.select(0, rows.outputs)); // [outputs, vocab]
-        if let Some(cap) = self.config.logit_softcap {
-            logits = logits.div_scalar(cap).tanh().mul_scalar(cap);
-        }
+        };
         match want {
             Want::Logits => {
                 let data = logits.into_data_async().await.map_err(Error::device)?;
@@ -162,6 +152,27 @@ impl Decoder {
                 Ok(Output::Tokens(data.iter::<u32>().collect()))
             }
         }
+    }
+
+    /// All layers, and the logits of the output rows, `[outputs, vocab]`, where there are any.
+    fn logits(&mut self, step: &Step, rows: &Rows) -> Option<Tensor<2>> {
+        let mut x = self
+            .embedding
+            .embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
+        if let Some(table) = &self.positions {
+            x = x + table.embed(&rows.positions, 1.0);
+        }
+        for index in 0..self.layers.len() {
+            x = self.layer(index, x, rows);
+        }
+        if step.outputs.is_empty() {
+            return None;
+        }
+        let logits = self.head.apply(&x.select(0, rows.outputs.clone()));
+        Some(match self.config.logit_softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        })
     }
 
     fn layer(&mut self, index: usize, x: Tensor<2>, rows: &Rows) -> Tensor<2> {

@@ -390,10 +390,11 @@ fn a_packed_file_is_the_same_model_in_small_parts() {
             parts.push(part.to_bytes());
             Ok(())
         }));
-        packed.map(|()| parts)
+        packed.map(|error| (parts, error))
     };
     let part_bytes = largest.unwrap() + 8 * 1024;
-    let parts = pack_into(part_bytes, None).unwrap();
+    let (parts, error) = pack_into(part_bytes, None).unwrap();
+    assert_eq!(error, None);
     assert!(parts.len() > 1);
     assert!(parts.iter().all(|part| part.len() <= part_bytes));
     let storages = parts.into_iter().enumerate().map(|(index, bytes)| {
@@ -405,6 +406,12 @@ fn a_packed_file_is_the_same_model_in_small_parts() {
         let (expected, found) = (block_on(whole.read(name)), block_on(joined.read(name)));
         assert_eq!(found.unwrap(), expected.unwrap());
     }
+
+    let error = pack_into(part_bytes, Some(Format::Q4_1)).unwrap().1;
+    assert!(
+        error.is_some_and(|error| (1e-5..0.1).contains(&error)),
+        "{error:?}"
+    );
 
     let error = pack_into(4096, None).unwrap_err().to_string();
     assert!(error.contains("make the parts larger"), "{error}");

@@ -136,6 +136,10 @@ impl<W: Weights> Job for Tile<'_, W> {
                 self.rows_at::<S, 4>(r);
                 r += 4;
             }
+            while S::TILE >= 8 && self.rows.len() - r >= 2 {
+                self.rows_at::<S, 2>(r);
+                r += 2;
+            }
             while r < self.rows.len() {
                 self.rows_at::<S, 1>(r);
                 r += 1;

@@ -28,6 +28,7 @@ use half::f16;
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec, reference};
 use isa::Isa;
 pub(crate) use panel::pack;
+pub(crate) use threads::join;
 
 /// What the CPU twin runs on, as in `AVX-512 VNNI, 2 threads`.
 pub fn cpu_description() -> String {

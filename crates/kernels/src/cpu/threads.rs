@@ -17,6 +17,19 @@ pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     (0..tasks).for_each(task);
 }
 
+/// Runs `work` as one of the threads that [`share`] uses. From outside they would have to be woken
+/// for each of a step's products; while one of them works, the others look for tasks.
+#[cfg(feature = "threads")]
+pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
+/// Runs `work`.
+#[cfg(not(feature = "threads"))]
+pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    work()
+}
+
 /// Threads that [`share`] uses.
 pub(crate) fn count() -> usize {
     #[cfg(feature = "threads")]

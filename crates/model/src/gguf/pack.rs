@@ -40,7 +40,9 @@ pub struct Packing {
     pub embedding: Option<Format>,
 }
 
-/// Packs the file in `source`; `write` takes the parts in order.
+/// Packs the file in `source`; `write` takes the parts in order. Returns how far the embedding's
+/// numbers are from what they were, where its format changes: the root mean square of the
+/// differences as a share of that of the numbers.
 ///
 /// # Errors
 /// Those of the file and of `write`; a tensor that is larger than a part; an embedding that cannot
@@ -49,7 +51,7 @@ pub async fn pack(
     source: &dyn Storage,
     packing: Packing,
     mut write: impl FnMut(usize, usize, &Writer) -> std::io::Result<()>,
-) -> Result<(), Error> {
+) -> Result<Option<f32>, Error> {
     let Gguf { metadata, tensors } = Gguf::read(source).await?;
     let starts = tensors.values().map(|entry| entry.offset).min();
     let mut order: Vec<&String> = tensors.keys().collect();
@@ -87,6 +89,7 @@ pub async fn pack(
         parts.last_mut().expect("there is one").push(name);
     }
 
+    let mut error = None;
     let count = parts.len();
     for (index, names) in parts.into_iter().enumerate() {
         let mut part = Writer::default();
@@ -112,6 +115,7 @@ pub async fn pack(
                     found: format.to_string(),
                     supported: "Q4_0, Q4_1, Q8_0".to_owned(),
                 })?;
+                error = Some(distance(&values, &reference::dequantize(format, &bytes)));
             }
             part.tensors.push(Tensor {
                 name: name.clone(),
@@ -122,7 +126,18 @@ pub async fn pack(
         }
         write(index, count, &part).map_err(|error| storage::io_error(source.name(), error))?;
     }
-    Ok(())
+    Ok(error)
+}
+
+/// Root mean square of the differences as a share of that of `values`.
+fn distance(values: &[f32], others: &[f32]) -> f32 {
+    let differences = values.iter().zip(others).map(|(a, b)| a - b);
+    let squares = |square: f64, v: f32| square + f64::from(v) * f64::from(v);
+    let (apart, whole) = (
+        differences.fold(0.0, squares),
+        values.iter().copied().fold(0.0, squares),
+    );
+    (apart / whole.max(f64::MIN_POSITIVE)).sqrt() as f32
 }
 
 /// The format a tensor will have.
