@@ -258,11 +258,11 @@ unsafe fn mix<S: Simd, C: Cell, const N: usize, const D: usize>(
         let mut sums = [[S::splat(0.0); D]; N];
         for (t, &token) in tokens.iter().enumerate() {
             let value = values[token + d..][..D * S::LANES].as_ptr();
-            for i in 0..D {
-                let value = <C::Format as Float>::load::<S>(value.add(i * S::LANES).cast());
-                for n in 0..N {
-                    let weight = S::splat(scores[n * padded + t]);
-                    sums[n][i] = S::fma(sums[n][i], value, weight);
+            for n in 0..N {
+                let weight = S::splat(scores[n * padded + t]);
+                for (i, sum) in sums[n].iter_mut().enumerate() {
+                    let value = <C::Format as Float>::load::<S>(value.add(i * S::LANES).cast());
+                    *sum = S::fma(*sum, value, weight);
                 }
             }
         }

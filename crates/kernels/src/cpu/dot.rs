@@ -255,8 +255,8 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
         for r in 0..ROWS {
             // SAFETY: a panel of floats is its rows; `prepare` padded the input.
             let dots = unsafe { Self::dot::<S, N>(w.add(r * columns * F::BYTES), columns, x) };
-            for n in 0..N {
-                out[n][r] = dots[n];
+            for (out, dot) in out.iter_mut().zip(dots) {
+                out[r] = dot;
             }
         }
         out
