@@ -94,17 +94,9 @@ pub(crate) struct Attention<'a, C> {
 }
 
 impl<C: Cell> Attention<'_, C> {
-    /// `[rows, heads · head_dim]`.
-    ///
-    /// # Panics
-    /// Where `head_dim` is no multiple of 8.
+    /// `[rows, heads · head_dim]`, on an instruction set whose vectors divide a head.
     pub(crate) fn run(&self, isa: Isa) -> Vec<f32> {
         let spec = self.spec;
-        assert!(
-            spec.head_dim.is_multiple_of(8),
-            "head_dim {} is no multiple of 8",
-            spec.head_dim
-        );
         let group = spec.heads / spec.kv_heads * spec.head_dim;
         let mut out = vec![0.0; self.rows.len() / 3 * spec.kv_heads * group];
         let tasks = out.len() / group;

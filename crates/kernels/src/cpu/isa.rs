@@ -1,6 +1,8 @@
 //! Which instruction set runs, decided once.
 
-use super::simd::{Scalar, Simd};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use super::simd::Scalar;
+use super::simd::Simd;
 
 /// Work that is written once over [`Simd`] and runs on the best instruction set there is.
 pub(crate) trait Job {
@@ -17,6 +19,8 @@ pub(crate) trait Job {
 /// Instruction sets the twin is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
+    /// Left out where simd128 is always there: a module's size is the time it takes to load.
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -49,6 +53,7 @@ impl Isa {
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         isas.push(Isa::Simd128);
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         isas.push(Isa::Scalar);
         isas
     }
@@ -59,8 +64,12 @@ impl Isa {
         *BEST.get_or_init(|| Isa::available()[0])
     }
 
-    /// This one, or the next whose vectors divide rows of `width`, a multiple of 8.
+    /// This one, or the next whose vectors divide rows of `width`.
+    ///
+    /// # Panics
+    /// Where `width` is no multiple of 8.
     pub(crate) fn of_width(self, width: usize) -> Isa {
+        assert!(width.is_multiple_of(8), "width {width} is no multiple of 8");
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 if !width.is_multiple_of(16) => Isa::Avx2,
@@ -73,6 +82,7 @@ impl Isa {
         // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU.
         unsafe {
             match self {
+                #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
                 Isa::Scalar => job.run::<Scalar>(),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => avx2(job),
@@ -87,6 +97,7 @@ impl Isa {
     /// Its name, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Isa::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "AVX2",

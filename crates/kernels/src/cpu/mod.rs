@@ -13,6 +13,8 @@ mod linear;
 mod panel;
 mod quant;
 mod simd;
+#[cfg(test)]
+mod tests;
 mod threads;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;

@@ -1,0 +1,109 @@
+//! Every instruction set of this machine against the reference; what a user's machine takes may be any.
+
+use half::f16;
+
+use super::attention::Attention;
+use super::isa::Isa;
+use super::linear::Linear;
+use super::pack;
+use crate::sample::{Random, matrix};
+use crate::{Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Norm, reference};
+
+/// Largest difference as a share of the largest expected value.
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f32::max) / largest
+}
+
+#[test]
+fn products_agree_on_every_instruction_set() {
+    let mut random = Random(11);
+    for format in Format::ALL {
+        for (input, count) in [
+            (Input::Norm(Norm::Rms { eps: 1e-5 }), 1),
+            (Input::Act(Activation::Gelu), 15),
+            (Input::Gated(Activation::Silu), 6),
+        ] {
+            let columns = if format.block() == 1 { 75 } else { 512 };
+            let layout = Layout {
+                format,
+                rows: 37,
+                columns,
+            };
+            let wide = columns
+                * if matches!(input, Input::Gated(_)) {
+                    2
+                } else {
+                    1
+                };
+            let mut bytes = matrix(layout, &mut random);
+            let (x, gains) = (random.vector(count * wide), random.vector(columns));
+            let spec = LinearSpec {
+                layout,
+                input,
+                first: 0,
+                accumulate: false,
+                bias: false,
+            };
+            let mut expected = vec![0.0; count * layout.rows];
+            reference::linear(&mut expected, layout.rows, &x, &bytes, &gains, &[0.0], spec);
+            pack(layout, &mut bytes);
+            let linear = Linear {
+                x: &x,
+                w: &bytes,
+                gains: &gains,
+                bias: &[0.0],
+                spec,
+            };
+            for isa in Isa::available() {
+                let mut found = vec![0.0; expected.len()];
+                linear.run(isa, &mut found, layout.rows);
+                let error = error(&found, &expected);
+                assert!(error < 1e-4, "{isa:?}, {format}, {input:?}: error {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_agrees_on_every_instruction_set() {
+    let mut random = Random(12);
+    // Groups of one to seven heads, widths with and without whole registers.
+    for (heads, kv_heads, head_dim) in [(1, 1, 8), (6, 2, 64), (7, 1, 80), (10, 2, 128)] {
+        let (tokens, block, kv) = (21, 4, kv_heads * head_dim);
+        let blocks = 6;
+        let rows = [20, 20, 0, 3, 3, 0];
+        let tables: Vec<i32> = (0..blocks as i32).rev().collect();
+        assert!(tokens <= blocks * block);
+        let qkv = random.vector(2 * (heads * head_dim + 2 * kv));
+        let cache: Vec<f16> = (random.vector(2 * blocks * block * kv).into_iter())
+            .map(f16::from_f32)
+            .collect();
+        let plain: Vec<f32> = cache.iter().map(|v| v.to_f32()).collect();
+        let spec = AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            block,
+            scale: 0.3,
+            softcap: None,
+            window: None,
+        };
+        let expected = reference::attention(&qkv, &plain, &rows, &tables, blocks, spec);
+        let attention = Attention {
+            qkv: &qkv,
+            cache: &cache,
+            rows: &rows,
+            tables: &tables,
+            blocks,
+            spec,
+        };
+        for isa in Isa::available() {
+            let found = attention.run(isa.of_width(head_dim));
+            let error = error(&found, &expected);
+            assert!(error < 1e-4, "{isa:?}, {spec:?}: error {error}");
+        }
+    }
+}
