@@ -16,53 +16,38 @@ pub(crate) unsafe fn transform<S: Simd>(input: Input, x: &[f32], gains: &[f32]) 
             Input::Plain => x.to_vec(),
             Input::Norm(Norm::Rms { eps }) => rms::<S>(x, gains, eps),
             Input::Norm(norm) => normalize(norm, x, gains),
-            Input::Act(act) => {
-                let mut out = x.to_vec();
-                vectors::<S>(
-                    &mut out,
-                    x,
-                    |_, x| activated::<S>(act, x),
-                    |_, x| activate(act, x),
-                );
-                out
-            }
+            Input::Act(act) => activation::<S>(act, x, None),
             Input::Gated(act) => {
                 let (gate, up) = x.split_at(x.len() / 2);
-                let mut out = up.to_vec();
-                let vector = |up, gate| S::mul(activated::<S>(act, gate), up);
-                vectors::<S>(&mut out, gate, vector, |up, gate| activate(act, gate) * up);
-                out
+                activation::<S>(act, gate, Some(up))
             }
         }
     }
 }
 
-/// `out[i] = f(out[i], x[i])`: `vector` on whole vectors, `one` on what is left.
+/// Each number's activation, times its factor where there are any. No closures here: a vector
+/// operation in one is a call, since closures have no instruction set.
 ///
 /// # Safety
 /// The CPU has `S`.
 #[inline(always)]
-unsafe fn vectors<S: Simd>(
-    out: &mut [f32],
-    x: &[f32],
-    vector: impl Fn(S::F32, S::F32) -> S::F32,
-    one: impl Fn(f32, f32) -> f32,
-) {
-    let mut parts = out.chunks_exact_mut(S::LANES);
-    let mut from = x.chunks_exact(S::LANES);
-    for (out, x) in parts.by_ref().zip(from.by_ref()) {
-        // SAFETY: both are whole vectors.
+unsafe fn activation<S: Simd>(act: Activation, x: &[f32], factors: Option<&[f32]>) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let whole = x.len() / S::LANES * S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        // SAFETY: all three have a whole vector there.
         unsafe {
-            let value = vector(
-                S::load_f32(out.as_ptr().cast()),
-                S::load_f32(x.as_ptr().cast()),
-            );
-            S::store(out.as_mut_ptr(), value);
+            let mut value = activated::<S>(act, S::load_f32(x[i..].as_ptr().cast()));
+            if let Some(factors) = factors {
+                value = S::mul(value, S::load_f32(factors[i..].as_ptr().cast()));
+            }
+            S::store(out[i..].as_mut_ptr(), value);
         }
     }
-    for (out, x) in parts.into_remainder().iter_mut().zip(from.remainder()) {
-        *out = one(*out, *x);
+    for i in whole..x.len() {
+        out[i] = activate(act, x[i]) * factors.map_or(1.0, |factors| factors[i]);
     }
+    out
 }
 
 /// [`activate`], both kinds as `x / (1 + e^−u)`: half of one plus a hyperbolic tangent is the logistic
@@ -88,20 +73,20 @@ unsafe fn activated<S: Simd>(act: Activation, x: S::F32) -> S::F32 {
 
 #[inline(always)]
 unsafe fn rms<S: Simd>(x: &[f32], gains: &[f32], eps: f32) -> Vec<f32> {
-    let whole = x.chunks_exact(S::LANES);
-    let mut sum: f32 = whole.remainder().iter().map(|v| v * v).sum();
+    let whole = x.len() / S::LANES * S::LANES;
+    let mut sum: f32 = x[whole..].iter().map(|v| v * v).sum();
     // SAFETY: whole vectors; the instruction set is the caller's.
     unsafe {
         let mut squares = S::splat(0.0);
-        for x in whole {
+        for x in x[..whole].chunks_exact(S::LANES) {
             let x = S::load_f32(x.as_ptr().cast());
             squares = S::fma(squares, x, x);
         }
         sum += S::sum(squares);
-        let inverse = 1.0 / (sum / x.len() as f32 + eps).sqrt();
-        let mut out = x.to_vec();
-        let vector = |x, gain| S::mul(S::mul(x, S::splat(inverse)), gain);
-        vectors::<S>(&mut out, gains, vector, |x, gain| x * inverse * gain);
-        out
     }
+    let inverse = 1.0 / (sum / x.len() as f32 + eps).sqrt();
+    x.iter()
+        .zip(gains)
+        .map(|(x, gain)| x * inverse * gain)
+        .collect()
 }
