@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import {connect} from "node:net";
 import {test} from "node:test";
+import {setTimeout as sleep} from "node:timers/promises";
 
 import {edge, good, json, keep, nodes, post, scripted, until} from "./edge.mjs";
 import {FAULTS, fault} from "./faults.mjs";
@@ -56,6 +57,24 @@ test("a stream comes through as it is made, and its end is the node's", async ()
         gates.shift()?.();
     }
     assert.deepEqual(seen, ['data: {"n":0}\n\n', 'data: {"n":1}\n\n', 'data: {"n":2}\n\n', "data: [DONE]\n\n"]);
+});
+
+test("of two nodes the one with the earlier first token is asked, not that with the earlier head", async () => {
+    const streams = (head, token) => async (request, response) => {
+        await sleep(head);
+        response.writeHead(200, {"content-type": "text/event-stream"});
+        response.flushHeaders();
+        await sleep(token);
+        response.end("data: [DONE]\n\n");
+    };
+    const slow = await keep(scripted(streams(0, 400)));
+    const quick = await keep(scripted(streams(20, 0)));
+    const {url} = await keep(edge({vars: {NODES: nodes({url: slow.url, models: ["m", "only"]}, {url: quick.url, models: ["m"]})}}));
+    await (await post(url + CHAT, {...ASK, model: "only"})).text();
+    for (let n = 0; n < 5; n++) {
+        await (await post(url + CHAT, {...ASK, model: "m"})).text();
+    }
+    assert.deepEqual([slow.requests.length, quick.requests.length], [1, 5]);
 });
 
 test("a node that breaks off in mid-stream is told of in the dialect, never by a silent end", async () => {

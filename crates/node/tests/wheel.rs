@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 /// A `python3` that notes its arguments and runs `body` with the download folder in `$dest`.
 fn python(folder: &Path, body: &str) {
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {0}/arguments\ncd {0}\n\
+        "#!/bin/sh\necho \"$@\" resume=$PIP_RESUME_RETRIES >> {0}/arguments\ncd {0}\n\
          while [ \"$1\" != --dest ]; do shift; done\ndest=$2\n{body}\n",
         folder.display()
     );
@@ -63,7 +63,9 @@ fn only_a_wheel_is_asked_for_and_wrong_bytes_leave_nothing() {
     assert!(files(folder.path()).is_empty());
     let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
     assert!(
-        arguments.contains("--no-deps") && arguments.contains("--only-binary :all:"),
+        ["--no-deps", "--only-binary :all:", "--quiet", "resume=5"]
+            .iter()
+            .all(|wanted| arguments.contains(wanted)),
         "{arguments}"
     );
 }

@@ -50,7 +50,7 @@ extern "C" {
 
 #[wasm_bindgen(module = "/pass.mjs")]
 extern "C" {
-    /// A stream of the same bytes, and a promise of how it ended; see there.
+    /// A stream of the same bytes, and promises of how it ended and of its first piece; see there.
     #[wasm_bindgen(js_name = passOn)]
     fn pass_through(source: &web_sys::ReadableStream, words: Uint8Array) -> Array;
 }
@@ -124,20 +124,20 @@ pub async fn forward(
                     pool.failed(index, start, now());
                 }
                 _ => {
-                    pool.answered(index, now().saturating_sub(start));
                     drop(pool);
-                    let edge = edge.clone();
-                    let over = move |whole| match whole {
-                        true => edge.pool.borrow_mut().completed(index),
-                        false => edge.pool.borrow_mut().failed(index, start, now()),
+                    let follow = Follow {
+                        edge: edge.clone(),
+                        index,
+                        start,
                     };
-                    return pass_on(response, &name, question, over).map_err(|e| Err(internal(e)));
+                    return pass_on(response, &name, question, Some(follow))
+                        .map_err(|e| Err(internal(e)));
                 }
             },
         }
     }
     if let Some((response, name)) = refused {
-        return Err(pass_on(response, &name, question, |_| ()).map_err(internal));
+        return Err(pass_on(response, &name, question, None).map_err(internal));
     }
     let opens_in = edge.pool.borrow().opens_in(model, now());
     Err(Err(Failure::Ask(match (opens_in, model) {
@@ -231,13 +231,36 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(value.parse().ok()?))
 }
 
-/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told; `over` hears
-/// whether the answer is whole, unless the client leaves.
+/// Tells the pool how a node's answer goes on.
+struct Follow {
+    edge: Rc<Edge>,
+    index: usize,
+    start: Duration,
+}
+
+impl Follow {
+    /// The first byte is there: for a stream that of its first token, not of its head.
+    fn begun(&self) {
+        let waited = now().saturating_sub(self.start);
+        self.edge.pool.borrow_mut().answered(self.index, waited);
+    }
+
+    fn over(&self, whole: bool) {
+        let mut pool = self.edge.pool.borrow_mut();
+        match whole {
+            true => pool.completed(self.index),
+            false => pool.failed(self.index, self.start, now()),
+        }
+    }
+}
+
+/// The node's answer, its bytes untouched. Of a stream that breaks off the client is told; `follow` hears
+/// when it begins and how it ends, unless the client leaves.
 fn pass_on(
     mut response: Response,
     node: &str,
     question: &Question,
-    over: impl FnOnce(bool) + 'static,
+    follow: Option<Follow>,
 ) -> worker::Result<Response> {
     let headers = response.headers_mut().clone();
     for name in HOP {
@@ -252,21 +275,28 @@ fn pass_on(
             let words = Uint8Array::from(&last_words(question.path())[..]);
             let passed = pass_through(&stream, words);
             let end = JsFuture::from(passed.get(1).unchecked_into::<Promise>());
+            let first = JsFuture::from(passed.get(2).unchecked_into::<Promise>());
             let signal = question.client.signal.clone();
             spawn_local(async move {
+                if first.await.is_ok_and(|there| there.is_truthy()) {
+                    follow.iter().for_each(Follow::begun);
+                }
                 let whole = end.await.ok().and_then(|whole| whole.as_bool());
                 // What ends because the client has gone says nothing of the node.
                 if let Some(whole) = whole.filter(|_| !signal.aborted()) {
                     if !whole {
                         console_warn!("a node broke off");
                     }
-                    over(whole);
+                    follow.iter().for_each(|follow| follow.over(whole));
                 }
             });
             ResponseBody::Stream(passed.get(0).unchecked_into())
         }
         body => {
-            over(true);
+            if let Some(follow) = follow {
+                follow.begun();
+                follow.over(true);
+            }
             body
         }
     };

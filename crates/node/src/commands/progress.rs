@@ -17,22 +17,15 @@ const STYLE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta
 
 impl Progress for Bar {
     fn begin(&self, file: &str, done: u64, total: u64) {
-        if !std::io::stderr().is_terminal() {
+        if total == 0 || !std::io::stderr().is_terminal() {
             eprintln!("fetching {file}");
             return;
         }
-        let bar = match total {
-            0 => ProgressBar::new_spinner(),
-            _ => ProgressBar::new(total).with_style(
-                ProgressStyle::with_template(STYLE)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            ),
-        };
+        let style = ProgressStyle::with_template(STYLE);
+        let bar = ProgressBar::new(total)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(file.to_owned());
         bar.set_position(done);
-        if total == 0 {
-            bar.enable_steady_tick(std::time::Duration::from_millis(100));
-        }
         *self.lock() = Some(bar);
     }
 

