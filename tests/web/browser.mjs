@@ -5,11 +5,13 @@ import { chromium } from "playwright-core";
 export const executablePath = process.env.TINDERBOX_CHROMIUM ?? "/usr/bin/chromium";
 
 /** Starts a browser of its own, with a profile of its own. `webgpu: false` takes WebGPU away. */
-export function launch({ webgpu = true } = {}) {
+export async function launch({ webgpu = true } = {}) {
   const gpu = webgpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-features=WebGPU,WebGPUService"];
-  return chromium.launch({
+  const options = {
     executablePath,
     args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync", ...gpu],
-  });
+  };
+  // Once in hundreds of starts Chromium ends itself before it has a page (seen: a segmentation fault).
+  return chromium.launch(options).catch(() => chromium.launch(options));
 }

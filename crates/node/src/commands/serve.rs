@@ -12,6 +12,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderValue;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use axum::serve::ListenerExt;
 use tinderbox_api::{ClientAddress, Context, Gpu, Keys, Limits, REQUEST_ID};
 use tinderbox_kernels::{Selected, select};
 use tinderbox_protocol::Inference;
@@ -49,6 +50,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        // A token is sent when it is there, not with the next one or 40 ms later (RFC 896).
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its delay");
+            }
+        });
         axum::serve(listener, service)
             .with_graceful_shutdown(stopped)
             .into_future()
