@@ -40,7 +40,8 @@ pub enum MatrixError {
 }
 
 impl Matrix {
-    /// Puts a `[rows, columns]` matrix, in the file's own bytes, on a device.
+    /// Puts a `[rows, columns]` matrix, given in the file's own bytes, on a device: there in the order
+    /// that its twin reads.
     ///
     /// # Errors
     /// Where bytes and shape do not match.

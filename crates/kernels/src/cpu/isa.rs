@@ -79,7 +79,8 @@ impl Isa {
 
     /// Runs `job` on this instruction set, which must be one of [`Isa::available`].
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
-        // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU.
+        // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU,
+        // or from `of_width`, whose AVX2 every one of these CPUs has.
         unsafe {
             match self {
                 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]

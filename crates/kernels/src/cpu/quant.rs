@@ -27,10 +27,18 @@ pub(crate) trait Quant: 'static {
 
     /// Columns `8k ..` of group `g`: four pairs.
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, k: usize, lane: usize) -> [S::I16; 4];
-    /// Scale `half` of group `g`.
-    unsafe fn scale<S: Simd>(block: *const u8, g: usize, half: usize, lane: usize) -> S::F32;
-    /// Minimum of group `g`.
-    unsafe fn min<S: Simd>(block: *const u8, g: usize, lane: usize) -> S::F32;
+    /// Scale `part` of group `g`; blocks of one group begin with it.
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(block: *const u8, _g: usize, _part: usize, lane: usize) -> S::F32 {
+        // SAFETY: the caller's.
+        unsafe { half::<S>(block, lane) }
+    }
+    /// Minimum of group `g`, where there are minima.
+    #[inline(always)]
+    unsafe fn min<S: Simd>(_block: *const u8, _g: usize, _lane: usize) -> S::F32 {
+        // SAFETY: the instruction set is the caller's.
+        unsafe { S::splat(0.0) }
+    }
 }
 
 pub(crate) struct Q4_0;
@@ -95,11 +103,6 @@ impl Quant for Q4_0 {
         unsafe { nibbles::<S>(block.add(HALVES + k * WORDS), lane) }
     }
     #[inline(always)]
-    unsafe fn scale<S: Simd>(block: *const u8, _: usize, _: usize, lane: usize) -> S::F32 {
-        // SAFETY: see above.
-        unsafe { half::<S>(block, lane) }
-    }
-    #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
         unsafe { S::mul(half::<S>(block, lane), S::splat(-8.0)) }
@@ -112,11 +115,6 @@ impl Quant for Q4_1 {
     unsafe fn quants<S: Simd>(block: *const u8, _: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
         unsafe { nibbles::<S>(block.add(2 * HALVES + k * WORDS), lane) }
-    }
-    #[inline(always)]
-    unsafe fn scale<S: Simd>(block: *const u8, _: usize, _: usize, lane: usize) -> S::F32 {
-        // SAFETY: see above.
-        unsafe { half::<S>(block, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
@@ -136,11 +134,6 @@ impl Quant for Q5_0 {
         }
     }
     #[inline(always)]
-    unsafe fn scale<S: Simd>(block: *const u8, _: usize, _: usize, lane: usize) -> S::F32 {
-        // SAFETY: see above.
-        unsafe { half::<S>(block, lane) }
-    }
-    #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
         unsafe { S::mul(half::<S>(block, lane), S::splat(-16.0)) }
@@ -156,11 +149,6 @@ impl Quant for Q5_1 {
             let high = block.add(2 * HALVES);
             fives::<S>(high.add(WORDS + k * WORDS), high, k, lane)
         }
-    }
-    #[inline(always)]
-    unsafe fn scale<S: Simd>(block: *const u8, _: usize, _: usize, lane: usize) -> S::F32 {
-        // SAFETY: see above.
-        unsafe { half::<S>(block, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
@@ -185,16 +173,6 @@ impl Quant for Q8_0 {
                 S::sar(b, 8),
             ]
         }
-    }
-    #[inline(always)]
-    unsafe fn scale<S: Simd>(block: *const u8, _: usize, _: usize, lane: usize) -> S::F32 {
-        // SAFETY: see above.
-        unsafe { half::<S>(block, lane) }
-    }
-    #[inline(always)]
-    unsafe fn min<S: Simd>(_: *const u8, _: usize, _: usize) -> S::F32 {
-        // SAFETY: the instruction set is the caller's.
-        unsafe { S::splat(0.0) }
     }
 }
 
@@ -296,10 +274,5 @@ impl Quant for Q6K {
             let scale = S::fma(S::splat(-128.0), S::to_f32(scale), S::splat(1.0));
             S::mul(scale, half::<S>(block, lane))
         }
-    }
-    #[inline(always)]
-    unsafe fn min<S: Simd>(_: *const u8, _: usize, _: usize) -> S::F32 {
-        // SAFETY: the instruction set is the caller's.
-        unsafe { S::splat(0.0) }
     }
 }
