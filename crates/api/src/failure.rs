@@ -87,9 +87,11 @@ impl Failure {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Failure::Ask(error) => match error {
-                Error::Invalid { .. } | Error::ContextOverflow { .. } | Error::Template(_) => {
-                    StatusCode::BAD_REQUEST
-                }
+                Error::Invalid { .. }
+                | Error::ContextOverflow { .. }
+                | Error::Template(_)
+                | Error::Constraint { .. } => StatusCode::BAD_REQUEST,
+                Error::AdapterMismatch { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                 Error::ModelNotFound { .. } | Error::AdapterNotFound { .. } => {
                     StatusCode::NOT_FOUND
                 }

@@ -28,6 +28,22 @@ pub enum Error {
         /// The name asked for.
         adapter: String,
     },
+    /// The adapter is there and cannot be used with this model.
+    #[error("The adapter `{adapter}` cannot be used: {reason}")]
+    AdapterMismatch {
+        /// The name asked for.
+        adapter: String,
+        /// What does not fit: the file, tensor or shape.
+        reason: String,
+    },
+    /// The schema, expression or grammar of a constraint cannot be followed.
+    #[error("{place}: {reason}")]
+    Constraint {
+        /// Where in it: a JSON pointer or a line; empty is the whole.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A model was meant that is not there, because none is loaded.
     #[error("No model is currently loaded. Load one first.")]
     NoModel,

@@ -16,4 +16,7 @@ pub use inference::{
     Available, Encoded, EventStream, Health, Inference, Loaded, ModelCard, Phase, Stats,
     TokenizerInfo,
 };
-pub use request::{Chat, Message, Prompt, Request, Sampling, Stop, ToolCall};
+pub use request::{
+    Adapter, AdapterSource, Chat, Constraint, MajoritySign, Merge, MergeStrategy, Message, Prompt,
+    Request, Sampling, Stop, ToolCall,
+};

@@ -19,6 +19,10 @@ pub struct Request {
     pub sampling: Sampling,
     /// When to stop before `max_tokens`.
     pub stop: Stop,
+    /// What the answer must look like.
+    pub constraint: Option<Constraint>,
+    /// Fine-tuning to apply to the model's weights.
+    pub adapter: Option<Adapter>,
     /// `Some(k)`: report each generated token's logprob and the `k` best alternatives (0 ..= 20).
     pub logprobs: Option<usize>,
     /// `Some(k)`: the same for each prompt token but the first.
@@ -151,4 +155,96 @@ pub struct Stop {
     pub include_in_text: bool,
     /// Show end and control tokens as text (they are left out by default).
     pub show_special_tokens: bool,
+}
+
+/// What an answer must look like. Tokens that leave it are never chosen, whatever the sampling; an
+/// answer that `max_tokens` cuts is a beginning of one that fulfils it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constraint {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a JSON Schema (draft 2020-12) accepts.
+    JsonSchema(serde_json::Value),
+    /// Text that a regular expression matches as a whole.
+    Regex(String),
+    /// Text of the rule `root` of a GBNF grammar (llama.cpp's and TextSynth's form).
+    Gbnf(String),
+    /// Text of the rule `start` of a Lark grammar, in llguidance's dialect.
+    Lark(String),
+}
+
+/// A fine-tuning in low-rank form (LoRA, Hu et al. 2021), or several merged into one.
+#[derive(Clone, PartialEq)]
+pub struct Adapter {
+    /// Identifiers within the source, at least one: a folder, a repository, an address.
+    pub ids: Vec<String>,
+    /// Where they come from.
+    pub source: AdapterSource,
+    /// Shown to that source and to nobody else.
+    pub token: Option<String>,
+    /// How several become one.
+    pub merge: Merge,
+}
+
+/// The token is a secret: logs show that there is one.
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adapter")
+            .field("ids", &self.ids)
+            .field("source", &self.source)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("merge", &self.merge)
+            .finish()
+    }
+}
+
+/// Where adapters come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AdapterSource {
+    /// Loaded or configured here by that name.
+    #[default]
+    Named,
+    /// A folder under the server's adapters folder.
+    Local,
+    /// A repository of the Hugging Face hub.
+    Hub,
+    /// A folder of S3-compatible storage, `s3://bucket/path`.
+    S3,
+}
+
+/// How several adapters become one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Merge {
+    /// One for each adapter; empty is 1 for each.
+    pub weights: Vec<f32>,
+    /// What is done with their deltas.
+    pub strategy: MergeStrategy,
+    /// Share of the deltas that is kept by `ties` and `dare`; 0 < x ≤ 1.
+    pub density: Option<f32>,
+    /// How `ties` elects a sign.
+    pub majority_sign: MajoritySign,
+}
+
+/// What is done with the deltas of merged adapters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MergeStrategy {
+    /// Weighted sum.
+    #[default]
+    Linear,
+    /// Trim, elect a sign, sum what agrees (TIES, Yadav et al. 2023).
+    Ties,
+    /// Drop at random and rescale (DARE, Yu et al. 2023), then a weighted sum.
+    DareLinear,
+    /// DARE, then the election of TIES.
+    DareTies,
+}
+
+/// How TIES elects the sign of an element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MajoritySign {
+    /// The sign of the sum.
+    #[default]
+    Total,
+    /// The sign that most have.
+    Frequency,
 }
