@@ -5,7 +5,7 @@ use tinderbox_kernels::{
     AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope, together,
 };
 
-use crate::{Config, Error, Output, Step, Want};
+use crate::{Config, Error, Lora, Output, Step, Want};
 
 /// A decoder on a device, with its KV cache.
 pub struct Decoder {
@@ -120,6 +120,20 @@ impl Decoder {
             .map(|t| t.shape().num_elements() * t.dtype().size())
             .sum()
     }
+
+    /// Puts an adapter on the device, for the sequences that name its slot; it takes
+    /// [`Lora::bytes`] there. What was in the slot is dropped.
+    ///
+    /// # Errors
+    /// An adapter that was opened for another model.
+    pub fn put_adapter(&mut self, slot: u32, _adapter: &Lora) -> Result<(), Error> {
+        Err(Error::Step(format!(
+            "slot {slot}: adapters are not supported yet"
+        )))
+    }
+
+    /// Frees a slot's memory. Where it is empty nothing happens.
+    pub fn drop_adapter(&mut self, _slot: u32) {}
 
     /// Runs one step: writes the rows' keys and values, and answers for its output rows.
     ///
@@ -276,6 +290,16 @@ impl Decoder {
             .find(|b| **b as usize >= self.blocks)
         {
             return fail(format!("block {block} of {}", self.blocks));
+        }
+        if let Some(slot) = step.adapters.iter().flatten().next() {
+            return fail(format!("no adapter is in slot {slot}"));
+        }
+        if !step.adapters.is_empty() && step.adapters.len() != step.tables.len() {
+            return fail(format!(
+                "{} adapters for {} sequences",
+                step.adapters.len(),
+                step.tables.len()
+            ));
         }
         for (position, sequence) in step.positions.iter().zip(&step.sequences) {
             let held = step

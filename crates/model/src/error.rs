@@ -70,6 +70,16 @@ pub enum Error {
         /// What is not supported, and what is.
         reason: String,
     },
+    /// An adapter does not fit the model, or is of a kind that is not supported.
+    #[error("{file}: {place}: {reason}")]
+    Adapter {
+        /// File of the adapter.
+        file: String,
+        /// Key or tensor.
+        place: String,
+        /// What was found and what is allowed.
+        reason: String,
+    },
     /// The tokenizer cannot be built or refused a text.
     #[error("{file}: tokenizer: {reason}")]
     Tokenizer {

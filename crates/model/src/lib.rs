@@ -12,6 +12,7 @@ pub mod gguf;
 mod hf;
 mod json;
 mod load;
+mod lora;
 mod step;
 mod storage;
 mod template;
@@ -22,6 +23,7 @@ pub use config::{Activation, Config, Layer, Norm, Rope};
 pub use decoder::Decoder;
 pub use error::Error;
 pub use load::{KvType, LoadOptions};
+pub use lora::Lora;
 pub use step::{Output, Step, Want};
 #[cfg(not(target_arch = "wasm32"))]
 pub use storage::FileStorage;

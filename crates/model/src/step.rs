@@ -16,6 +16,9 @@ pub struct Step {
     pub tables: Vec<Vec<u32>>,
     /// Rows whose logits are wanted.
     pub outputs: Vec<u32>,
+    /// The slot of each sequence's adapter ([`Decoder::put_adapter`](crate::Decoder::put_adapter)):
+    /// as many as `tables`, or empty where no sequence has one.
+    pub adapters: Vec<Option<u32>>,
 }
 
 /// What a step is asked for.

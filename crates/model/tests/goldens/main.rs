@@ -119,6 +119,7 @@ fn logits(decoder: &mut Decoder, tokens: &[u32], start: usize) -> Result<Vec<Vec
         sequences: vec![0; tokens.len()],
         tables: vec![TABLE.to_vec()],
         outputs: (0..rows).collect(),
+        adapters: Vec::new(),
     };
     match block_on(decoder.forward(&step, Want::Logits)) {
         Ok(Output::Logits(all)) => Ok(all

@@ -201,6 +201,7 @@ async fn prefill(
             } else {
                 Vec::new()
             },
+            adapters: Vec::new(),
         };
         if let Output::Tokens(tokens) = decoder.forward(&step, Want::Argmax).await? {
             last = tokens.first().copied().unwrap_or(0);
@@ -225,6 +226,7 @@ async fn decode(
             .map(|sequence| table(decoder, sequence, length))
             .collect(),
         outputs: (0..count as u32).collect(),
+        adapters: Vec::new(),
     };
     match decoder.forward(&step, Want::Argmax).await? {
         Output::Tokens(tokens) => Ok(tokens),
