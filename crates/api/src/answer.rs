@@ -75,7 +75,7 @@ async fn read(mut events: EventStream) -> Result<Answer, Error> {
 /// OpenAI's word for how a sequence ended.
 pub(crate) fn finish_reason(reason: &FinishReason) -> &'static str {
     match reason {
-        FinishReason::EndToken(_) | FinishReason::StopString(_) => "stop",
+        FinishReason::EndToken(_) | FinishReason::StopString(_) | FinishReason::Complete => "stop",
         FinishReason::Length => "length",
     }
 }

@@ -6,6 +6,7 @@
 //! of its own, so the same code serves on a host and in a browser tab.
 
 mod blocks;
+mod constraint;
 mod decoder;
 mod engine;
 mod handle;
@@ -24,6 +25,7 @@ mod stops;
 mod submission;
 mod text;
 
+pub use constraint::{Guide, Guides};
 pub use decoder::{DecoderRunner, Reload};
 pub use engine::{Clock, Engine, Options};
 pub use handle::Handle;

@@ -1,6 +1,6 @@
 //! How the next token is chosen.
 //!
-//! In this order: repetition penalty, presence and frequency penalties, logit bias, temperature,
+//! In this order: the mask of a constraint, repetition penalty, presence and frequency penalties, logit bias, temperature,
 //! `top_k`, `typical_p`, `top_p`, `min_p`, one draw. Each filter sees the probabilities of what the
 //! one before left, made to sum to one again. Temperature 0 or `top_k` 1 takes the best token after
 //! penalties and bias, the lowest id among equals, and draws nothing.
@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tinderbox_protocol::Sampling;
 
+use crate::constraint::Mask;
 use crate::logprobs::argmax;
 
 /// The choices of one sequence. It has its own random stream, so that the same seed gives the same
@@ -59,17 +60,33 @@ impl Sampler {
         }
     }
 
-    /// Chooses from a row of logits; `None` where the best is no finite number.
-    pub fn choose(&mut self, logits: &[f32], candidates: &mut Vec<Candidate>) -> Option<u32> {
-        if self.is_argmax() {
+    /// Chooses among the tokens of `mask` from a row of logits; `None` where the best is no finite
+    /// number.
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        mask: Option<&Mask>,
+        candidates: &mut Vec<Candidate>,
+    ) -> Option<u32> {
+        if self.is_argmax() && mask.is_none() {
             return argmax(logits).filter(|best| logits[*best as usize].is_finite());
         }
         candidates.clear();
-        candidates.extend((0..).zip(logits).map(|(id, l)| Candidate {
-            id,
-            logit: *l,
-            weight: 0.0,
-        }));
+        let weight = 0.0;
+        let all = (0..).zip(logits);
+        match mask {
+            None => candidates.extend(all.map(|(id, l)| Candidate {
+                id,
+                logit: *l,
+                weight,
+            })),
+            // What is not allowed keeps its place, so that penalties and bias find theirs.
+            Some(mask) => candidates.extend(all.map(|(id, l)| {
+                let allowed = (id as usize) < mask.len() && mask.is_allowed(id);
+                let logit = if allowed { *l } else { f32::NEG_INFINITY };
+                Candidate { id, logit, weight }
+            })),
+        }
         self.penalize(candidates);
         candidates.retain(|c| c.logit > f32::NEG_INFINITY); // drops NaN too
         let best = *candidates.iter().min_by(|a, b| by_logit(a, b))?;

@@ -80,7 +80,7 @@ fn filtered(logits: &[f32], sampling: &Sampling) -> BTreeMap<u32, f64> {
 }
 
 fn choose(sampler: &mut Sampler, logits: &[f32]) -> u32 {
-    sampler.choose(logits, &mut Vec::new()).unwrap()
+    sampler.choose(logits, None, &mut Vec::new()).unwrap()
 }
 
 proptest! {
@@ -247,7 +247,7 @@ fn a_tiny_temperature_is_greedy_and_a_broken_row_is_no_choice() {
         vec![f32::INFINITY, 0.0],
     ] {
         let mut sampler = Sampler::new(Sampling::default(), 9, &[]);
-        assert_eq!(sampler.choose(&row, &mut Vec::new()), None, "{row:?}");
+        assert_eq!(sampler.choose(&row, None, &mut Vec::new()), None, "{row:?}");
         let mut greedy = Sampler::new(
             Sampling {
                 top_k: 1,
@@ -256,6 +256,6 @@ fn a_tiny_temperature_is_greedy_and_a_broken_row_is_no_choice() {
             9,
             &[],
         );
-        assert_eq!(greedy.choose(&row, &mut Vec::new()), None, "{row:?}");
+        assert_eq!(greedy.choose(&row, None, &mut Vec::new()), None, "{row:?}");
     }
 }

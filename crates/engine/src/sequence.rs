@@ -9,6 +9,7 @@ use tinderbox_protocol::{
 };
 
 use crate::Submission;
+use crate::constraint::Walk;
 use crate::logprobs::LogSoftmax;
 use crate::sampler::{Candidate, Sampler};
 use crate::shared::Place;
@@ -38,6 +39,7 @@ pub(crate) struct Sequence {
     prompt: usize,
     max_tokens: usize,
     min_tokens: usize,
+    ignore_eos: bool,
     ends: BTreeSet<u32>,
     include_stop: bool,
     show_special: bool,
@@ -46,6 +48,8 @@ pub(crate) struct Sequence {
     /// Prompt token whose score is the next to come.
     next_score: usize,
     sampler: Sampler,
+    /// Through what the answer must look like.
+    walk: Option<Walk>,
     seed: u64,
     text: TextStream,
     /// Kept until the prompt has been read.
@@ -90,6 +94,7 @@ impl Sequence {
             tokens,
             sampling,
             stop,
+            guide,
             logprobs,
             prompt_logprobs,
             ..
@@ -120,6 +125,7 @@ impl Sequence {
             prompt: tokens.len(),
             max_tokens,
             min_tokens: stop.min_tokens,
+            ignore_eos: stop.ignore_eos,
             ends,
             include_stop: stop.include_in_text,
             show_special: stop.show_special_tokens,
@@ -127,6 +133,7 @@ impl Sequence {
             prompt_logprobs,
             next_score: 1,
             sampler: Sampler::new(sampling, seed, &tokens),
+            walk: guide.map(|guide| guide.start()),
             seed,
             text: TextStream::new(stop.strings, stop.include_in_text)?,
             started: Some(started),
@@ -192,7 +199,7 @@ impl Sequence {
 
     /// Whether choosing takes all logits, or only the best token.
     pub fn wants_logits(&self) -> bool {
-        !self.sampler.is_argmax() || self.logprobs.is_some()
+        !self.sampler.is_argmax() || self.walk.is_some() || self.logprobs.is_some()
     }
 
     /// Ends with an error.
@@ -203,7 +210,7 @@ impl Sequence {
     /// Takes in a step over the next `rows` rows. Answers whether the sequence is finished.
     ///
     /// # Errors
-    /// Logits that are no distribution.
+    /// Logits that are no distribution, a constraint that cannot be followed.
     pub fn advance(&mut self, rows: usize, answer: Answer, desk: &mut Desk) -> Result<bool, Error> {
         let (id, logprob) = match answer {
             Answer::Tokens(ids) => (ids.last().copied(), None),
@@ -226,7 +233,7 @@ impl Sequence {
             self.send(Ok(Event::Started(started)));
         }
         match id {
-            Some(id) => Ok(self.accept(id, logprob, desk.vocabulary)),
+            Some(id) => self.accept(id, logprob, desk.vocabulary),
             None if self.max_tokens == 0 => Ok(self.finish(FinishReason::Length)),
             None => Err(Error::Internal("the model answered no token".into())),
         }
@@ -247,9 +254,11 @@ impl Sequence {
         row: &[f32],
         desk: &mut Desk,
     ) -> Result<(Option<u32>, Option<TokenLogprob>), Error> {
+        let may_end = self.generated() >= self.min_tokens && !self.ignore_eos;
+        let mask = self.walk.as_mut().map(|walk| walk.mask(may_end));
         let id = self
             .sampler
-            .choose(row, &mut desk.candidates)
+            .choose(row, mask.transpose()?, &mut desk.candidates)
             .ok_or_else(no_distribution)?;
         let logprob = self
             .logprobs
@@ -258,7 +267,12 @@ impl Sequence {
     }
 
     /// Adds a generated token. Answers whether it was the last.
-    fn accept(&mut self, id: u32, logprob: Option<TokenLogprob>, words: &dyn Vocabulary) -> bool {
+    fn accept(
+        &mut self,
+        id: u32,
+        logprob: Option<TokenLogprob>,
+        words: &dyn Vocabulary,
+    ) -> Result<bool, Error> {
         self.tokens.push(id);
         self.sampler.record(id);
         let generated = self.generated();
@@ -277,13 +291,20 @@ impl Sequence {
             text: piece.text,
             logprob,
         })));
-        if ends {
-            self.finish(FinishReason::EndToken(id))
+        let reason = if ends {
+            FinishReason::EndToken(id)
         } else if let Some(stop) = piece.stop {
-            self.finish(FinishReason::StopString(stop))
+            FinishReason::StopString(stop)
+        } else if let Some(walk) = &mut self.walk
+            && walk.take(id)?
+        {
+            FinishReason::Complete
+        } else if generated == self.max_tokens {
+            FinishReason::Length
         } else {
-            generated == self.max_tokens && self.finish(FinishReason::Length)
-        }
+            return Ok(false);
+        };
+        Ok(self.finish(reason))
     }
 
     /// Ends with the tokens there are, as if no more were asked for.

@@ -12,13 +12,14 @@ use tinderbox_protocol::{
 };
 
 use crate::prompts::Prompts;
-use crate::{Handle, Submission, Vocabulary};
+use crate::{Guides, Handle, Submission, Vocabulary};
 
 /// One model, served by an engine in this process.
 #[derive(Clone)]
 pub struct Service {
     handle: Handle,
     prompts: Arc<Prompts>,
+    guides: Arc<Guides>,
     card: ModelCard,
     aliases: Vec<String>,
     memory: BTreeMap<&'static str, u64>,
@@ -54,8 +55,10 @@ impl Service {
             vocab_size: handle.vocab_size(),
             ..card
         };
+        let guides = Guides::new(tokenizer.clone(), handle.vocab_size());
         Service {
             handle,
+            guides: Arc::new(guides),
             prompts: Arc::new(Prompts::new(tokenizer, template)),
             card,
             aliases,
@@ -96,6 +99,9 @@ impl Service {
             request.max_tokens,
             request.truncate_prompt,
         )?;
+        let guide = request
+            .constraint
+            .map(|constraint| self.guides.guide(&constraint));
         self.handle.submit(Submission {
             id: request.id,
             tokens: tokens.ids,
@@ -103,6 +109,7 @@ impl Service {
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: request.stop,
+            guide: guide.transpose()?,
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             truncate_prompt: request.truncate_prompt,
@@ -177,7 +184,7 @@ impl Inference for Service {
 
     fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>> {
         let service = self.clone();
-        // Tokenizing runs where the future is polled: the caller's thread, never the engine's.
+        // Tokenizing and compiling run where the future is polled: the caller's thread, never the engine's.
         async move { service.start(request) }.boxed()
     }
 

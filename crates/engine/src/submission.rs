@@ -2,6 +2,8 @@
 
 use tinderbox_protocol::{Error, Sampling, Stop};
 
+use crate::Guide;
+
 /// One sequence to generate, its prompt in token ids.
 #[derive(Clone, Debug, Default)]
 pub struct Submission {
@@ -18,6 +20,8 @@ pub struct Submission {
     pub sampling: Sampling,
     /// When to stop before `max_tokens`.
     pub stop: Stop,
+    /// What the answer must look like; compiled for this model.
+    pub guide: Option<Guide>,
     /// Alternatives to report with each generated token.
     pub logprobs: Option<usize>,
     /// Alternatives to report with each prompt token.

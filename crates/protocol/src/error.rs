@@ -37,7 +37,7 @@ pub enum Error {
         reason: String,
     },
     /// The schema, expression or grammar of a constraint cannot be followed.
-    #[error("{place}: {reason}")]
+    #[error("{place}{}{reason}", if place.is_empty() { "" } else { ": " })]
     Constraint {
         /// Where in it: a JSON pointer or a line; empty is the whole.
         place: String,

@@ -88,6 +88,8 @@ pub enum FinishReason {
     EndToken(u32),
     /// A stop string, as given.
     StopString(String),
+    /// The answer fulfils its constraint, and nothing may follow.
+    Complete,
     /// `max_tokens` or the end of the context.
     Length,
 }

@@ -2,6 +2,7 @@
 
 mod batching;
 mod common;
+mod constraints;
 mod events;
 mod faults;
 mod logprobs;

@@ -85,7 +85,7 @@ impl Form {
         End {
             finish_reason: match finish.reason {
                 FinishReason::Length => "length",
-                FinishReason::EndToken(_) => "eos_token",
+                FinishReason::EndToken(_) | FinishReason::Complete => "eos_token",
                 FinishReason::StopString(_) => "stop_sequence",
             },
             generated_tokens: finish.completion_tokens,
