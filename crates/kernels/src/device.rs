@@ -189,7 +189,8 @@ impl Selected {
     }
 
     /// Runs every kernel once before the device is trusted, those on weights in the `formats` of
-    /// a model. Where a GPU is wrong, [`Choice::Auto`] falls back to the CPU twin.
+    /// a model. A wrong one gives its place to another where there is one; where there is none,
+    /// [`Choice::Auto`] falls back to the CPU twin.
     ///
     /// # Errors
     /// [`DeviceError::Wrong`] where the GPU was asked for.
@@ -203,7 +204,7 @@ impl Selected {
     }
 
     fn trusted(self, choice: Choice, tests: &[SelfTest]) -> Result<Selected, DeviceError> {
-        let Some(wrong) = tests.iter().find(|test| !test.passed) else {
+        let Some(wrong) = tests.iter().find(|test| test.is_fatal()) else {
             return Ok(self);
         };
         let error = DeviceError::Wrong {
@@ -239,6 +240,12 @@ pub fn supports_f16(device: &Device) -> bool {
 /// What the device says.
 pub fn flush(device: &Device) -> Result<(), String> {
     gpu::flush(device)
+}
+
+/// Takes out the kernel that makes products of so many rows, because it is wrong on the device.
+/// Answers with the one that takes its place; `None` where there is no other.
+pub(crate) fn fall_back(device: &Device, rows: usize) -> Option<String> {
+    gpu::fall_back(device, rows)
 }
 
 /// Waits for all that was queued on the device.
@@ -352,6 +359,10 @@ mod gpu {
     pub fn flush(_: &Device) -> Result<(), String> {
         Ok(())
     }
+
+    pub fn fall_back(_: &Device, _: usize) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -416,8 +427,15 @@ mod tests {
             passed,
             error: 0.0,
             detail: "element 3".to_owned(),
+            fallback: None,
         };
         let kept = card().trusted(Choice::Gpu, &[test(true)]).unwrap();
+        assert_eq!(kept.description, "card");
+        let replaced = SelfTest {
+            fallback: Some("tiles".to_owned()),
+            ..test(false)
+        };
+        let kept = card().trusted(Choice::Auto, &[replaced]).unwrap();
         assert_eq!(kept.description, "card");
 
         let wrong = [test(true), test(false)];

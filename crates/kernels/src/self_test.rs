@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::device::fall_back;
 use crate::sample::{Random, matrix};
 use crate::{
     Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With,
@@ -21,6 +22,15 @@ pub struct SelfTest {
     pub error: f32,
     /// The first wrong element, or what the device said; empty where it passed.
     pub detail: String,
+    /// What took the place of a wrong kernel; its own test follows.
+    pub fallback: Option<String>,
+}
+
+impl SelfTest {
+    /// Wrong, and nothing took its place.
+    pub fn is_fatal(&self) -> bool {
+        !self.passed && self.fallback.is_none()
+    }
 }
 
 /// Largest deviation that is no fault, as a share of the reference's largest value.
@@ -35,7 +45,8 @@ struct Bench<'a> {
     results: Vec<SelfTest>,
 }
 
-/// Runs every kernel once, `linear` in each of the formats, and compares with [`reference`].
+/// Runs every kernel once, `linear` in each of the formats, and compares with [`reference`]. Where a
+/// kernel for products is wrong it is taken out on this device, and the next one is tried.
 pub async fn self_test(device: &Device, formats: &[Format]) -> Vec<SelfTest> {
     let mut bench = Bench {
         device,
@@ -96,10 +107,23 @@ impl Bench<'_> {
             passed,
             error,
             detail,
+            fallback: None,
         });
     }
 
     async fn linear(&mut self, kernel: &'static str, format: Format, rows: usize, input: Input) {
+        loop {
+            self.product(kernel, format, rows, input).await;
+            let last = self.results.last_mut().filter(|test| !test.passed);
+            let Some(wrong) = last else { return };
+            wrong.fallback = fall_back(self.device, rows);
+            if wrong.fallback.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn product(&mut self, kernel: &'static str, format: Format, rows: usize, input: Input) {
         let layout = Layout {
             format,
             rows: 40,

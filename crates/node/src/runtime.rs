@@ -61,6 +61,7 @@ pub async fn load(
         tracing::warn!(
             kernel = wrong.kernel,
             detail = wrong.detail,
+            fallback = wrong.fallback,
             "a kernel is wrong"
         );
     }

@@ -96,6 +96,8 @@ export interface SelfTest {
   /** Largest deviation as a share of the largest value. */
   error: number;
   detail: string;
+  /** What took the place of a wrong kernel; null where it passed or nothing could. */
+  fallback: string | null;
 }
 
 /** A model kept in this browser. */

@@ -230,6 +230,7 @@ fn facts(selected: &Selected, adapter: Option<&Adapter>, tests: &[SelfTest]) -> 
             json!({
                 "kernel": test.kernel, "format": test.format.map(|f| f.to_string()),
                 "passed": test.passed, "error": test.error, "detail": test.detail,
+                "fallback": test.fallback,
             })
         })
         .collect();

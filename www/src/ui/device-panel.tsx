@@ -62,17 +62,21 @@ function Memory(facts: Report) {
 }
 
 function SelfTests({ tests }: { tests: SelfTest[] }) {
-  const failed = tests.filter(({ passed }) => !passed).length;
+  const failed = tests.filter(({ passed }) => !passed);
+  const fatal = failed.some(({ fallback }) => fallback === null);
+  const verdict = failed.length === 0
+    ? `all ${tests.length} kernels right`
+    : `${failed.length} of ${tests.length} wrong, so ${fatal ? "the CPU computes" : "others took their place"}`;
   return (
-    <details class="more" open={failed > 0}>
-      <summary>Self-test: {failed === 0 ? `all ${tests.length} kernels right` : `${failed} of ${tests.length} wrong, so the CPU computes`}</summary>
+    <details class="more" open={failed.length > 0}>
+      <summary>Self-test: {verdict}</summary>
       <div class="scroll" tabIndex={0} role="region" aria-label="Self-test of the kernels">
         <table>
           <thead><tr><th scope="col">Kernel</th><th scope="col">Weights</th><th scope="col">Result</th><th scope="col">Deviation</th></tr></thead>
           <tbody>
-            {tests.map(({ kernel, format, passed, error, detail }) => (
-              <tr key={`${kernel} ${format}`} title={detail}>
-                <th scope="row">{kernel}</th><td>{format ?? "–"}</td><td class={passed ? "" : "failed"}>{passed ? "right" : "wrong"}</td>
+            {tests.map(({ kernel, format, passed, error, detail, fallback }, index) => (
+              <tr key={index} title={detail}>
+                <th scope="row">{kernel}</th><td>{format ?? "–"}</td><td class={passed ? "" : "failed"}>{passed ? "right" : fallback === null ? "wrong" : `wrong; now ${fallback}`}</td>
                 <td class="numbers">{error === 0 ? "0" : error.toExponential(1)}</td>
               </tr>
             ))}

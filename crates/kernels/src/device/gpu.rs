@@ -80,3 +80,12 @@ pub fn flush(device: &Device) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+/// Takes out the kernel that makes products of so many rows on the device, because it is wrong there.
+/// Answers with the one that takes its place, for people; `None` where there is no other.
+pub fn fall_back(device: &Device, rows: usize) -> Option<String> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => crate::gpu::take_out(cube, rows).map(|way| way.to_string()),
+        _ => None,
+    }
+}

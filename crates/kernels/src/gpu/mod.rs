@@ -11,6 +11,7 @@
 #![allow(clippy::duplicate_underscore_argument, clippy::redundant_field_names)]
 
 mod attention;
+mod choice;
 mod embed;
 mod input;
 mod linear;
@@ -27,6 +28,8 @@ use burn::backend::{Cube, TensorMetadata};
 use burn::cubecl;
 use burn::tensor::{DType, Shape};
 use cubecl::prelude::CubeCount;
+
+pub(crate) use choice::take_out;
 
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec};
 

@@ -1,17 +1,32 @@
 //! What the public oracle test cannot reach: the products of real GPUs, run on any adapter, and
 //! the limits that hold for every kernel.
 
+use std::cell::Cell;
+
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::{Cube, CubeDevice, WgpuBackend, WgpuDevice, WgpuDeviceKind};
 use burn::cubecl::future::block_on;
 use burn::tensor::TensorData;
 
-use super::linear::{Way, run};
+use super::choice::Way;
+use super::linear::run;
 use super::linear_gemv::Operands;
 use super::{CubeTensor, MAX_BINDINGS};
 use crate::matrix::pad_blocks;
 use crate::sample::{Random, matrix};
-use crate::{Activation, Format, Input, Layout, LinearSpec, Norm, adapters, reference};
+use crate::{
+    Activation, Choice, Format, Input, Layout, LinearSpec, Norm, adapters, reference, select,
+    self_test,
+};
+
+thread_local! {
+    /// The way whose kernel does nothing in this test, as one does whose shader did not compile.
+    static BROKEN: Cell<Option<Way>> = const { Cell::new(None) };
+}
+
+pub fn is_broken(way: Way) -> bool {
+    BROKEN.get() == Some(way)
+}
 
 fn upload(values: &[f32], shape: [usize; 2], device: &CubeDevice) -> CubeTensor {
     Cube::float_from_data(TensorData::new(values.to_vec(), shape), device)
@@ -113,6 +128,40 @@ fn every_way_to_a_product_is_the_reference_in_every_format() {
             );
         }
     }
+}
+
+#[test]
+fn a_wrong_kernel_is_named_and_another_takes_its_place() {
+    let Ok(selected) = select(Choice::Gpu) else {
+        eprintln!("SKIP: no Vulkan adapter");
+        return;
+    };
+    let first = |tests: &[crate::SelfTest]| tests[0].clone();
+    let sound = block_on(self_test(&selected.device, &[Format::Q4_1]));
+    assert!(
+        sound
+            .iter()
+            .all(|test| test.passed && test.fallback.is_none())
+    );
+
+    let cube = match selected.device.as_dispatch() {
+        burn::backend::DispatchDevice::Cube(cube) => cube.clone(),
+        other => panic!("{other:?} is no GPU"),
+    };
+    let way = Way::of(&cube, cube.client().properties(), 1);
+    BROKEN.set(Some(way));
+    let tests = block_on(self_test(&selected.device, &[Format::Q4_1]));
+    BROKEN.set(None);
+
+    let wrong = first(&tests);
+    assert!(!wrong.passed && !wrong.is_fatal(), "{wrong:?}");
+    let next = Way::of(&cube, cube.client().properties(), 1);
+    assert_eq!(wrong.fallback, Some(next.to_string()));
+    assert_ne!(next, way);
+    assert!(tests[1].passed && tests[1].kernel == wrong.kernel);
+    assert!(tests.iter().all(|test| !test.is_fatal()));
+    let (trusted, _) = block_on(selected.tested(Choice::Auto, &[Format::Q4_1])).unwrap();
+    assert!(!trusted.is_cpu());
 }
 
 #[test]

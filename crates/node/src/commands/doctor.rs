@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 /// Describes the machine and runs every kernel on the device asked for; the device shown is the one
-/// that would be used after that. Fails where a kernel is wrong.
+/// that would be used after that. Fails where a kernel is wrong and none takes its place.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     use_threads(settings);
     let adapters = adapters();
@@ -35,7 +35,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let bandwidth = copy_bandwidth(&selected.device).await;
-    let failed = tests.iter().filter(|test| !test.passed).count();
+    let failed = tests.iter().filter(|test| test.is_fatal()).count();
 
     if args.json {
         let adapters: Vec<_> = adapters
@@ -55,6 +55,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
                 json!({
                     "kernel": t.kernel, "format": t.format.map(|f| f.to_string()),
                     "passed": t.passed, "error": t.error, "detail": t.detail,
+                    "fallback": t.fallback,
                 })
             })
             .collect();
@@ -98,13 +99,15 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
                 .format
                 .map_or(String::new(), |format| format.to_string());
             let verdict = if test.passed { "ok" } else { "WRONG" };
+            let place = test.fallback.as_ref();
+            let place = place.map_or(String::new(), |way| format!("; used in its place: {way}"));
             println!(
-                "kernel     {:<18} {format:<5} {verdict} (error {:.1e}) {}",
+                "kernel     {:<18} {format:<5} {verdict} (error {:.1e}) {}{place}",
                 test.kernel, test.error, test.detail
             );
         }
         println!(
-            "self-test  {} of {} kernels are right",
+            "self-test  {} of {} kernels are right or replaced",
             tests.len() - failed,
             tests.len()
         );
