@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tinderbox_protocol::{Error, Event, EventStream, Prompt, Request};
 
 use crate::Context;
+use crate::constraint::Asked;
 use crate::metrics::Meter;
 
 /// Most sequences of one HTTP request.
@@ -21,6 +22,8 @@ pub(crate) struct Batch {
     pub samples: usize,
     /// What all sequences share. Its id is the whole answer's, its seed the first sample's.
     pub common: Request,
+    /// What every answer must look like.
+    pub constraint: Option<Asked>,
 }
 
 impl Batch {
@@ -41,7 +44,11 @@ impl Batch {
             return Err(invalid("prompt", reason));
         }
         tracing::debug!(answer = self.common.id, sequences = count, "start");
-        start(context, (0..count).map(|index| self.request(index))).await
+        let streams = start(context, (0..count).map(|index| self.request(index))).await;
+        streams.map_err(|error| match &self.constraint {
+            Some(asked) => asked.renamed(error),
+            None => error,
+        })
     }
 
     fn request(&self, index: usize) -> Request {
@@ -49,6 +56,10 @@ impl Batch {
         let mut request = Request {
             id: format!("{}-{index}", self.common.id),
             prompt: self.prompts[prompt].clone(),
+            constraint: self
+                .constraint
+                .as_ref()
+                .map(|asked| asked.constraint.clone()),
             ..self.common.clone()
         };
         let seed = &mut request.sampling.seed;

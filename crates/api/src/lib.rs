@@ -10,6 +10,7 @@
 
 mod answer;
 mod batch;
+mod constraint;
 mod context;
 mod dialects;
 mod docs;
@@ -26,6 +27,7 @@ mod sse;
 mod stream;
 mod text_or;
 mod tokens;
+mod tools;
 mod truncate;
 mod usage;
 

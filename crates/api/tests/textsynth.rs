@@ -141,8 +141,8 @@ async fn a_value_outside_its_range_is_refused_by_name() {
             vec![json!(5)],
             json!(["a", "b", "c", "d", "e", "f"]),
         ),
-        ("grammar", vec![json!("root ::= \"a\"")], json!(null)),
-        ("schema", vec![json!({}), json!("a")], json!(null)),
+        ("grammar", vec![json!(5)], json!("root ::= \"a\"")),
+        ("schema", vec![json!([]), json!("a")], json!({})),
         ("stream", vec![json!("yes")], json!(false)),
     ];
     let fake = fake();

@@ -1,5 +1,6 @@
 //! Prompts to token ids, by the checkpoint's rules.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tinderbox_model::{ChatTemplate, Error as ModelError, Tokenizer};
@@ -95,6 +96,14 @@ impl Prompts {
             prompt,
             completion: max_tokens.unwrap_or(1),
         })
+    }
+
+    /// Texts of the end and control tokens, with their ids.
+    pub fn special_tokens(&self) -> BTreeMap<String, u32> {
+        let ids = 0..self.tokenizer.vocab_size() as u32;
+        let special = ids.filter(|id| self.tokenizer.is_special(*id));
+        let named = special.filter_map(|id| Some((self.tokenizer.token_text(id)?, id)));
+        named.collect()
     }
 
     /// The text of the beginning-of-sequence token.

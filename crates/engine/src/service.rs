@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tinderbox_model::{ChatTemplate, Tokenizer};
 use tinderbox_protocol::{
     Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
-    Request, Stats, TokenizerInfo,
+    Request, Stats, TokenizerInfo, ToolFormat,
 };
 
 use crate::prompts::Prompts;
@@ -244,6 +244,9 @@ impl Service {
                 .as_ref()
                 .map(|t| t.source().to_owned()),
             add_bos: tokenizer.add_bos(),
+            special_tokens: self.prompts.special_tokens(),
+            tool_format: (self.prompts.template.as_ref())
+                .map_or_else(ToolFormat::default, |template| template.tool_format()),
         }
     }
 }

@@ -17,6 +17,7 @@ mod step;
 mod storage;
 mod template;
 mod tokenizer;
+mod tools;
 
 pub use checkpoint::{Checkpoint, RawTensor, TensorInfo};
 pub use config::{Activation, Config, Layer, Norm, Rope};

@@ -7,10 +7,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
 use regex::Regex;
-use tinderbox_protocol::Chat;
+use tinderbox_protocol::{Chat, ToolFormat};
 
 use crate::Error;
-use crate::json;
+use crate::{json, tools};
 
 /// The name of the one template of an environment.
 const NAME: &str = "chat";
@@ -25,6 +25,8 @@ const NAME: &str = "chat";
 pub struct ChatTemplate {
     source: String,
     environment: Environment<'static>,
+    /// How it shows tools, where we know it.
+    tools: Option<ToolFormat>,
 }
 
 impl ChatTemplate {
@@ -51,6 +53,7 @@ impl ChatTemplate {
             .add_template_owned(NAME, plain)
             .map_err(template_error)?;
         Ok(ChatTemplate {
+            tools: tools::format(&source),
             source,
             environment,
         })
@@ -61,7 +64,14 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The prompt of a conversation. `bos` and `eos` are the texts of these tokens.
+    /// How calls of tools are written. Where the template does not say, it is what
+    /// [`ChatTemplate::render`] asks for.
+    pub fn tool_format(&self) -> ToolFormat {
+        self.tools.unwrap_or_default()
+    }
+
+    /// The prompt of a conversation. Tools that the template would not show in a form we know are told in a
+    /// system message, and calls and their answers as text. `bos` and `eos` are the texts of these tokens.
     ///
     /// # Errors
     /// Whatever the template refuses, with the line.
@@ -71,6 +81,8 @@ impl ChatTemplate {
         bos: Option<&str>,
         eos: Option<&str>,
     ) -> Result<String, Error> {
+        let told = self.tools.is_none().then(|| tools::told(chat)).flatten();
+        let chat = told.as_ref().unwrap_or(chat);
         let messages: Result<Vec<_>, _> = chat.messages.iter().map(message).collect();
         let messages = messages.map_err(|e| Error::Template {
             line: None,
@@ -210,7 +222,7 @@ mod tests {
             ..chat("x")
         };
         let text = render(
-            "{% for t in tools %}{{ t | tojson }}|{{ t | tojson(indent=1) }}{% endfor %}",
+            "{% for t in tools %}{{ t | tojson }}|{{ t | tojson(indent=1) }}{% endfor %}{# <tool_call> #}",
             &chat,
         );
         let (flat, indented) = text.split_once('|').unwrap();
@@ -240,7 +252,8 @@ mod tests {
                 kind: "function".into(),
                 function: serde_json::json!({"name": "f", "arguments": "{\"city\": \"Paris\"}"}),
             });
-        let source = "{{ messages[0].tool_calls[0].function.arguments.city }}";
+        let source =
+            "{{ messages[0].tool_calls[0].function.arguments.city }}{# tools, <tool_call> #}";
         assert_eq!(render(source, &chat), "Paris");
     }
 

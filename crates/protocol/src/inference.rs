@@ -170,4 +170,21 @@ pub struct TokenizerInfo {
     pub chat_template: Option<String>,
     /// Whether a string prompt gets a BOS by the checkpoint's rule.
     pub add_bos: bool,
+    /// Texts of the end and control tokens, which answers leave out, with their ids.
+    pub special_tokens: BTreeMap<String, u32>,
+    /// How the model writes calls of tools.
+    pub tool_format: ToolFormat,
+}
+
+/// How a model writes calls of tools, as its chat template shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolFormat {
+    /// `<tool_call>`, `{"name": …, "arguments": {…}}` and `</tool_call>` for each call, on lines of their
+    /// own (Hermes, Qwen). A model whose template knows no tools is asked for this.
+    #[default]
+    Hermes,
+    /// The answer is `{"name": …, "parameters": {…}}` (Llama 3.1 and later).
+    Llama,
+    /// `[TOOL_CALLS]` and a list of `{"name": …, "arguments": {…}}` (Mistral).
+    Mistral,
 }

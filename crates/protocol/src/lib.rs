@@ -14,7 +14,7 @@ pub use error::Error;
 pub use event::{Event, Finish, FinishReason, Logprob, Started, Token, TokenLogprob};
 pub use inference::{
     Available, Encoded, EventStream, Health, Inference, Loaded, ModelCard, Phase, Stats,
-    TokenizerInfo,
+    TokenizerInfo, ToolFormat,
 };
 pub use request::{
     Adapter, AdapterSource, Chat, Constraint, MajoritySign, Merge, MergeStrategy, Message, Prompt,

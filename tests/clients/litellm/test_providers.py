@@ -2,6 +2,7 @@
 exception that each refusal becomes."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import litellm
@@ -124,3 +125,12 @@ def test_predibase_asks_lorax(base, url, model, call, monkeypatch):  # LiteLLM 3
     text = whole.choices[0].message.content
     assert text and "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
     assert 0 < whole.usage.completion_tokens <= TOKENS
+
+
+@pytest.mark.parametrize("provider", CHAT)
+def test_a_response_format_reaches_us(provider, v1, model):
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "ok", "schema": schema, "strict": True}}
+    ask = PLAIN | {"max_tokens": 40, "response_format": form}
+    answer = litellm.completion(model=f"{provider}/{model}", **v1, **ask)
+    assert json.loads(answer.choices[0].message.content)["ok"] in (True, False)

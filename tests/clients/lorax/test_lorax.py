@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import InferenceClient
 from lorax import AsyncClient, Client
 from lorax.errors import GenerationError, ValidationError
+from pydantic import BaseModel
 
 PROMPT = "The capital of France is"
 TOKENS = 12
@@ -92,3 +93,18 @@ def test_the_inference_client_of_hugging_face_works(url, greedy, call):  # 28
     said = client.chat_completion(messages, max_tokens=8, temperature=0)
     same = call("/v1/chat/completions", {"messages": messages, "max_tokens": 8, "temperature": 0})
     assert said.choices[0].message.content == same["choices"][0]["message"]["content"]
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+def test_a_response_format_is_followed(client):  # 19
+    form = {"type": "json_object", "schema": Person.model_json_schema()}
+    whole = client.generate("Ann is 7.", max_new_tokens=80, response_format=form).generated_text
+    Person.model_validate_json(whole, strict=True)
+    events = client.generate_stream("Ann is 7.", max_new_tokens=80, response_format=form)
+    assert [event.generated_text for event in events][-1] == whole
+    with pytest.raises(ValidationError, match="response_format"):
+        client.generate("Ann", response_format={"type": "json_object", "schema": {"type": "text"}})

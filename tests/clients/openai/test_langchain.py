@@ -3,6 +3,7 @@
 import openai
 import pytest
 from langchain_openai import ChatOpenAI, OpenAI
+from pydantic import BaseModel
 
 PROMPT = "The capital of France is"
 QUESTION = [("system", "Be brief."), ("human", "What is the capital of France?")]
@@ -67,3 +68,16 @@ def test_langchain_raises_what_the_server_refuses(options):
         ChatOpenAI(**options | {"model": "nobody"}).invoke("Hi")
     with pytest.raises(openai.BadRequestError, match="maximum context length is"):
         ChatOpenAI(**options).invoke("word " * 20_000)
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_langchain_gives_structured_output(options, method):
+    chat = ChatOpenAI(**options | {"max_tokens": 120}).with_structured_output(Person, method=method)
+    assert isinstance(chat.invoke("Ann is 7 years old. Tell me about Ann."), Person)

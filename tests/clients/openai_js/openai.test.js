@@ -104,3 +104,38 @@ test("an aborted stream ends and the next request is answered", async () => {
   assert.ok(chunks < 2000);
   assert.ok((await client.completions.create(completion)).choices[0].text);
 });
+
+const ann = [{ role: "user", content: "Ann is 7 years old and lives in Rome." }];
+const parameters = {
+  type: "object",
+  properties: { city: { type: "string" } },
+  required: ["city"],
+  additionalProperties: false,
+};
+
+test("a json schema is parsed by the client's helper", async () => {
+  const response_format = { type: "json_schema", json_schema: { name: "city", schema: parameters, strict: true } };
+  const answer = await client.chat.completions.parse({ ...chat, messages: ann, max_tokens: 120, response_format });
+  assert.equal(typeof JSON.parse(answer.choices[0].message.content).city, "string");
+});
+
+test("the tool runner calls the function and gives its result to the model", async () => {
+  const called = [];
+  const weather = (given) => {
+    called.push(given.city);
+    return "Sunny.";
+  };
+  const tools = [
+    { type: "function", function: { name: "weather", description: "The weather.", parameters, function: weather, parse: JSON.parse } },
+  ];
+  // A named choice ends the run after the call, so the second request is made by hand.
+  const tool_choice = { type: "function", function: { name: "weather" } };
+  const runner = client.chat.completions.runTools({ ...chat, messages: ann, max_tokens: 120, tools, tool_choice });
+  await runner.done();
+  assert.equal(called.length, 1);
+  assert.equal(typeof called[0], "string");
+  const result = runner.messages.at(-1);
+  assert.deepEqual([result.role, result.content], ["tool", "Sunny."]);
+  const last = await client.chat.completions.create({ ...chat, messages: runner.messages });
+  assert.equal(last.choices[0].message.role, "assistant");
+});

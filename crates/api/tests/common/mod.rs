@@ -57,6 +57,10 @@ pub struct Fake {
     pub fail_after: Option<(usize, Error)>,
     /// Say these pieces, each as one token without an id of its own, in place of the script.
     pub says: Option<Vec<Vec<u8>>>,
+    /// How the model writes calls.
+    pub tool_format: ToolFormat,
+    /// Pieces of `says` that are special tokens.
+    pub special: BTreeMap<String, u32>,
     /// Never answer after this many tokens.
     pub hang_after: Option<usize>,
     /// Break off without an end after this many tokens.
@@ -202,7 +206,14 @@ impl Fake {
         let (mut text, mut pending, mut count, mut reason) =
             (String::new(), vec![], 0, FinishReason::Length);
         let script = match &self.says {
-            Some(pieces) => pieces.iter().map(|piece| (0, piece.clone())).collect(),
+            Some(pieces) => {
+                let id = |piece: &[u8]| {
+                    let text = std::str::from_utf8(piece).unwrap_or_default();
+                    self.special.get(text).copied().unwrap_or(0)
+                };
+                let pieces = pieces.iter().map(|piece| (id(piece), piece.clone()));
+                pieces.collect()
+            }
             // A caller's bias can put the end first.
             None if request.sampling.logit_bias.contains_key(&EOS) => {
                 vec![(EOS, b"</s>".to_vec())]
@@ -214,7 +225,8 @@ impl Fake {
             let logprob = request.logprobs.map(|top| {
                 self.scored(id, bytes.clone(), luck.wrapping_add(ids.len() + count), top)
             });
-            if id != EOS {
+            let special = [BOS, EOS].contains(&id) || self.special.values().any(|s| *s == id);
+            if !special {
                 pending.extend(bytes);
             }
             let mut piece = match String::from_utf8(pending.clone()) {
@@ -231,7 +243,7 @@ impl Fake {
             }
             events.push(Ok(Event::Token(Token {
                 id,
-                special: [BOS, EOS].contains(&id),
+                special,
                 text: piece,
                 logprob,
             })));
@@ -386,6 +398,8 @@ impl Inference for Fake {
             pad_token: None,
             chat_template: Some("{{ messages }}".into()),
             add_bos: true,
+            special_tokens: self.special.clone(),
+            tool_format: self.tool_format,
         });
         async { info }.boxed()
     }

@@ -52,6 +52,7 @@ pub(super) fn plan(context: &Context, ask: Ask) -> Result<Plan, Error> {
                 sampling: sampling(&params)?,
                 ..Request::default()
             },
+            constraint: None,
         },
         texts,
     })

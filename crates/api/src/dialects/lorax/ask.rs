@@ -9,6 +9,7 @@ use super::adapters;
 use super::errors::renamed;
 use super::wire::{Generate, Parameters};
 use crate::batch::{Batch, invalid};
+use crate::constraint::ResponseFormat;
 use crate::ranges::{count, number};
 use crate::{Context, truncate};
 
@@ -64,6 +65,8 @@ pub(super) async fn plan(context: &Context, model: String, wire: Generate) -> Re
     let most_inputs = card.context_length.saturating_sub(1);
     let keep = optional("truncate", p.truncate, 1..=most_inputs as i64)?;
     let stop = stop(&mut p)?;
+    let format = p.response_format.take().map(ResponseFormat::asked);
+    let constraint = format.transpose().map_err(renamed)?.flatten();
     adapters::check(&p, &card.id)?;
 
     let prefill = p.decoder_input_details.unwrap_or(false);
@@ -105,6 +108,7 @@ pub(super) async fn plan(context: &Context, model: String, wire: Generate) -> Re
                 prompt_logprobs: prefill.then_some(0),
                 ..Request::default()
             },
+            constraint,
         },
         form,
         characters,
@@ -116,13 +120,7 @@ fn supported(p: &Parameters) -> Result<(), Error> {
     if p.watermark == Some(true) {
         return Err(invalid("parameters.watermark", "is not supported"));
     }
-    match p.response_format.as_ref().map(|format| &format["type"]) {
-        Some(kind) if kind != "text" => {
-            let reason = format!("{kind} is not supported yet; \"text\" is");
-            Err(invalid("parameters.response_format.type", reason))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Greedy unless something asks for more.

@@ -1,6 +1,8 @@
 //! Failures in this dialect's shape: `{"error", "error_type"}`.
 
+use axum::Json;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tinderbox_protocol::Error;
 use utoipa::ToSchema;
@@ -20,7 +22,7 @@ pub(crate) struct Body {
     /// What went wrong, for people.
     error: String,
     /// What LoRAX's clients choose their exception by: `validation`, `generation`, `overloaded`,
-    /// `template_error`, `healthcheck` or another word.
+    /// `template_error`, `tool_error`, `healthcheck` or another word.
     error_type: &'static str,
 }
 
@@ -61,6 +63,16 @@ impl Shape for Lorax {
             error_type,
         }
     }
+}
+
+/// Tools and a form of the answer exclude each other.
+pub(super) fn tools_beside_format() -> Response {
+    let body = Body {
+        error: "Tool error: `tools` and `response_format` exclude each other; send one of them"
+            .into(),
+        error_type: "tool_error",
+    };
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
 }
 
 /// The message, with the words that clients look for.

@@ -77,6 +77,11 @@ pub(crate) async fn generate(context: Context, body: Bytes) -> Response {
     answer.await.into_response()
 }
 
+/// LoRAX's refusal of a chat that asks for tools and a form of the answer.
+pub(crate) fn tools_beside_format() -> Response {
+    errors::tools_beside_format()
+}
+
 /// `POST /tokenize` for a body that is LoRAX's.
 pub(crate) async fn tokenize(context: Context, body: Bytes) -> Response {
     let tokens = async { tokenizer::tokenize(&context, parse(&body)?).await };

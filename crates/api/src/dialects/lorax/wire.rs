@@ -2,9 +2,9 @@
 //! are not here are ignored.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::constraint::ResponseFormat;
 use crate::text_or::TextOr;
 
 /// A text to go on with.
@@ -65,9 +65,8 @@ pub(super) struct Parameters {
     pub return_k_alternatives: Option<i64>,
     /// Same seed and request, same text. Default: a fresh one.
     pub seed: Option<u64>,
-    /// `{"type": "text"}` only.
-    #[schema(value_type = Option<Object>)]
-    pub response_format: Option<Value>,
+    /// What the text must look like. Default: any text.
+    pub response_format: Option<ResponseFormat>,
 }
 
 /// Adapters to mix.

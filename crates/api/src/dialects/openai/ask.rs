@@ -6,6 +6,7 @@ use super::sampling;
 use super::wire::Options;
 use crate::Context;
 use crate::batch::invalid;
+use crate::constraint::{Asked, ResponseFormat};
 use crate::truncate;
 
 /// The request without its prompt and logprobs.
@@ -17,11 +18,6 @@ pub(super) fn request(
     id: String,
     max_tokens: Option<u32>,
 ) -> Result<Request, Error> {
-    let format = options.response_format.as_ref().map(|f| f.kind.as_str());
-    if let Some(kind) = format.filter(|kind| *kind != "text") {
-        let reason = format!("`{kind}` is not supported yet; `text` is");
-        return Err(invalid("response_format.type", reason));
-    }
     Ok(Request {
         id,
         model: options.model.take().unwrap_or_default(),
@@ -30,6 +26,21 @@ pub(super) fn request(
         stop: sampling::stop(options, max_tokens)?,
         ..Request::default()
     })
+}
+
+/// What the answer must look like.
+///
+/// # Errors
+/// A format that is unknown or incomplete.
+pub(super) fn constraint(format: Option<ResponseFormat>) -> Result<Option<Asked>, Error> {
+    let Some(format) = format else {
+        return Ok(None);
+    };
+    if format.kind == "json_schema" && format.json_schema.is_none() && format.schema.is_none() {
+        let reason = "is required beside the type `json_schema`";
+        return Err(invalid("response_format.json_schema", reason));
+    }
+    format.asked()
 }
 
 /// The prompt, or its last tokens where it is longer than `truncate_prompt_tokens`.

@@ -1,10 +1,12 @@
 //! `POST /v1/chat/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::Value;
-use tinderbox_protocol::{Error, Event, Prompt};
+use tinderbox_protocol::{Error, Event, FinishReason, Prompt};
 use utoipa::ToSchema;
 
+use super::calls::{Calls, Delta, Message, Opened};
 use super::form::{Form, Plan, Stream};
 use super::logprobs::{Content, Names};
 use super::wire::{ChatCompletion, Options};
@@ -13,6 +15,7 @@ use crate::Context;
 use crate::answer::{Answer, finish_reason};
 use crate::batch::{Batch, invalid};
 use crate::payload::Ask;
+use crate::tools::{self, Offer, Syntax};
 
 /// What to ask for a body, and how to answer.
 ///
@@ -37,20 +40,43 @@ pub(super) async fn plan(
 
     let list = wire.messages;
     let list = list.ok_or_else(|| invalid("messages", "is required"))?;
-    let tools = tools(wire.tools.unwrap_or_default(), wire.tool_choice)?;
-    let mut chat = messages::chat(list, tools)?;
+    let tools = wire.tools.unwrap_or_default();
+    let offer = Offer::of(&tools, wire.tool_choice.as_ref(), wire.parallel_tool_calls)?;
+    let shown = match offer {
+        Some(_) => tools,
+        None => Vec::new(),
+    };
+    let mut chat = messages::chat(list, shown)?;
     let guideline = wire.guideline.map(|text| ("guideline".into(), text.into()));
     chat.variables.extend(guideline);
     let prompt = Prompt::Chat(chat);
     let prompt = ask::truncated(context, &common, prompt, options.truncate_prompt_tokens).await?;
+
+    let answer = ask::constraint(options.response_format.take())?;
+    let (constraint, calls) = match offer {
+        None => (answer, None),
+        Some(offer) => {
+            let info = context.inference.tokenizer_info(&common.model).await?;
+            let syntax = Syntax::of(&info);
+            let constraint = tools::constraint(&offer, &syntax, answer);
+            let sure = constraint.is_some();
+            (
+                constraint,
+                Some(Calls::new(&common.id, offer, syntax, sure)),
+            )
+        }
+    };
     let form = Messages {
         names: Names::of(&options),
+        calls,
+        open: BTreeMap::new(),
     };
     Ok(Plan {
         batch: Batch {
             prompts: vec![prompt],
             samples: keep,
             common,
+            constraint,
         },
         keep,
         stream: Stream::of(&options),
@@ -58,21 +84,24 @@ pub(super) async fn plan(
     })
 }
 
-/// The tools to show the model. Nothing forces it to use one yet.
-fn tools(tools: Vec<Value>, choice: Option<Value>) -> Result<Vec<Value>, Error> {
-    match choice.as_ref().map(Value::as_str) {
-        None | Some(Some("auto")) => Ok(tools),
-        Some(Some("none")) => Ok(Vec::new()),
-        _ => {
-            let reason = "only `none` and `auto` are supported yet";
-            Err(invalid("tool_choice", reason))
-        }
-    }
+/// Whether a form of the answer is asked beside tools.
+pub(super) fn forms_tools(ask: &Ask<ChatCompletion, Options>) -> bool {
+    let tools = ask
+        .own
+        .tools
+        .as_ref()
+        .is_some_and(|tools| !tools.is_empty());
+    let format = ask.options.response_format.as_ref();
+    tools && format.is_some_and(|format| format.kind != "text")
 }
 
 /// Choices that hold an assistant's message.
 pub(super) struct Messages {
     names: Names,
+    /// The calls to look for.
+    calls: Option<Calls>,
+    /// Of each streamed choice, what is read for calls.
+    open: BTreeMap<usize, Opened>,
 }
 
 /// A whole choice.
@@ -80,9 +109,9 @@ pub(super) struct Messages {
 #[schema(as = ChatChoice)]
 pub(super) struct Choice {
     index: usize,
-    message: Delta,
+    message: Message,
     logprobs: Option<Content>,
-    /// `stop` or `length`.
+    /// `stop`, `length` or `tool_calls`.
     finish_reason: &'static str,
 }
 
@@ -93,34 +122,15 @@ pub(super) struct Piece {
     index: usize,
     delta: Delta,
     logprobs: Option<Content>,
-    /// `stop` or `length`; null before the end.
+    /// `stop`, `length` or `tool_calls`; null before the end.
     finish_reason: Option<&'static str>,
 }
 
-/// A message, or what is added to one.
-#[derive(Default, Serialize, ToSchema)]
-#[schema(as = ChatText)]
-struct Delta {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-}
-
-impl Delta {
-    /// What begins an assistant's message.
-    fn assistant(content: String) -> Delta {
-        Delta {
-            role: Some("assistant"),
-            content: Some(content),
-        }
-    }
-
-    fn text(content: String) -> Delta {
-        Delta {
-            role: None,
-            content: Some(content),
-        }
+/// How a choice ended, `called` if it has calls.
+fn ended(reason: &FinishReason, called: bool) -> &'static str {
+    match finish_reason(reason) {
+        "stop" if called => "tool_calls",
+        reason => reason,
     }
 }
 
@@ -131,35 +141,70 @@ impl Form for Messages {
     type Piece = Piece;
 
     fn choice(&self, index: usize, answer: Answer) -> Choice {
+        let message = match &self.calls {
+            Some(calls) => calls.message(index, &answer),
+            None => Message::text(answer.text),
+        };
         Choice {
             index,
-            message: Delta::assistant(answer.text),
             logprobs: Content::of(&answer.logprobs, self.names),
-            finish_reason: finish_reason(&answer.finish.reason),
+            finish_reason: ended(&answer.finish.reason, message.called()),
+            message,
         }
     }
 
     fn pieces(&mut self, index: usize, event: Event) -> Vec<Piece> {
-        let piece = |delta, logprobs, finish_reason| Piece {
-            index,
-            delta,
-            logprobs,
-            finish_reason,
+        let mut opened = match &self.calls {
+            Some(calls) => Some(self.open.entry(index).or_insert_with(|| calls.open(index))),
+            None => None,
         };
-        match event {
-            Event::Started(_) => vec![piece(Delta::assistant(String::new()), None, None)],
-            // A token whose text is still held back shows only where its logprob was asked.
-            Event::Token(token) if token.text.is_empty() && token.logprob.is_none() => Vec::new(),
+        let (deltas, logprobs, reason) = match event {
+            Event::Started(_) => (vec![Delta::assistant()], None, None),
             Event::Token(token) => {
-                let logprobs = Content::of(token.logprob.as_slice(), self.names);
-                vec![piece(Delta::text(token.text), logprobs, None)]
+                let deltas = match &mut opened {
+                    Some(opened) => opened.token(&token),
+                    None => Delta::text(token.text),
+                };
+                (
+                    deltas,
+                    Content::of(token.logprob.as_slice(), self.names),
+                    None,
+                )
             }
             Event::Finished(finish) => {
-                let held = Some(finish.text).filter(|text| !text.is_empty());
-                let held = held.map(|text| piece(Delta::text(text), None, None));
-                let end = piece(Delta::default(), None, Some(finish_reason(&finish.reason)));
-                held.into_iter().chain([end]).collect()
+                let mut deltas = match &mut opened {
+                    Some(opened) => opened.end(&finish.text),
+                    None => Delta::text(finish.text),
+                };
+                deltas.push(Delta::default());
+                let called = opened.is_some_and(|opened| opened.called());
+                (deltas, None, Some(ended(&finish.reason, called)))
             }
+        };
+        self.split(index, deltas, logprobs, reason)
+    }
+}
+
+impl Messages {
+    /// A piece for each delta: the first has the logprobs, the last the end. A token whose text is still
+    /// held back shows only where its logprob was asked.
+    fn split(
+        &self,
+        index: usize,
+        mut deltas: Vec<Delta>,
+        mut logprobs: Option<Content>,
+        reason: Option<&'static str>,
+    ) -> Vec<Piece> {
+        if deltas.is_empty() && logprobs.is_some() {
+            deltas.push(Delta::empty());
         }
+        let last = deltas.len().saturating_sub(1);
+        let pieces = deltas.into_iter().enumerate().map(|(at, delta)| Piece {
+            index,
+            delta,
+            logprobs: logprobs.take(),
+            finish_reason: reason.filter(|_| at == last),
+        });
+        pieces.collect()
     }
 }

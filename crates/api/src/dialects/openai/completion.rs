@@ -71,6 +71,7 @@ pub(super) async fn plan(
             prompts: kept,
             samples,
             common,
+            constraint: ask::constraint(options.response_format.take())?,
         },
         keep,
         stream,

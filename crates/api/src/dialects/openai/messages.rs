@@ -39,17 +39,10 @@ pub(crate) struct Part {
 /// A conversation that ends with the header of the assistant's turn.
 ///
 /// # Errors
-/// No messages, an unknown role, content that is no text, a tool that is no function.
+/// No messages, an unknown role, content that is no text.
 pub(crate) fn chat(messages: Vec<Message>, tools: Vec<Value>) -> Result<Chat, Error> {
     if messages.is_empty() {
         return Err(invalid("messages", "is empty; give at least one message"));
-    }
-    let functions = tools
-        .iter()
-        .map(|tool| tool["function"]["name"].is_string());
-    if let Some(index) = functions.into_iter().position(|named| !named) {
-        let reason = r#"must be {"type": "function", "function": {"name": …}}"#;
-        return Err(invalid(format!("tools[{index}]"), reason));
     }
     let turns = messages.into_iter().enumerate();
     let turns = turns.map(|(index, message)| turn(message, &format!("messages[{index}]")));

@@ -2,6 +2,7 @@
 //! echoed prompt logprobs, prompts in token ids, the tokenizer's endpoints.
 
 mod ask;
+mod calls;
 mod chat;
 mod completion;
 pub(super) mod errors;
@@ -17,9 +18,11 @@ mod wire;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::{Dialect, lorax};
 use crate::batch::invalid;
 use crate::payload::{Ask, Payload, parse};
 use crate::{Context, Routes};
@@ -61,9 +64,12 @@ pub(crate) fn generation() -> Routes {
         (status = "default", description = "Why there is none", body = ErrorBody),
     ),
 )]
-async fn chat_completions(State(context): State<Context>, body: Payload) -> Reply {
-    let body = body.bytes()?;
-    let plan = chat::plan(&context, Ask::read(&body)?).await?;
+async fn chat_completions(State(context): State<Context>, uri: Uri, body: Payload) -> Reply {
+    let ask: Ask<ChatCompletion, Options> = Ask::read(&body.bytes()?)?;
+    if Dialect::forced(uri.path()).0 == Some(Dialect::Lorax) && chat::forms_tools(&ask) {
+        return Ok(lorax::tools_beside_format());
+    }
+    let plan = chat::plan(&context, ask).await?;
     form::answer(&context, plan).await
 }
 

@@ -11,6 +11,7 @@ use super::prompt::Prompt;
 use super::wire::{Detokenize, Tokenize};
 use crate::Context;
 use crate::batch::invalid;
+use crate::tools::definitions;
 
 /// Answer of `POST /tokenize`.
 #[derive(Serialize, ToSchema)]
@@ -48,7 +49,7 @@ pub(super) struct Info {
 }
 
 /// # Errors
-/// No prompt, one that is not a text or messages, an unknown model, a template error.
+/// No prompt, one that is not a text or messages, a wrong tool, an unknown model, a template error.
 pub(super) async fn tokenize(context: &Context, wire: Tokenize) -> Result<Tokens, Error> {
     let list = match (wire.prompt, wire.messages) {
         (Some(Prompt::Text(text)), None) => {
@@ -63,9 +64,11 @@ pub(super) async fn tokenize(context: &Context, wire: Tokenize) -> Result<Tokens
         (None, None) => return Err(invalid("prompt", "is required, or `messages`")),
         (Some(_), Some(_)) => return Err(invalid("prompt", "stands beside `messages`; give one")),
     };
+    let tools = wire.tools.unwrap_or_default();
+    definitions(&tools)?;
     let prompt = protocol::Prompt::Chat(Chat {
         add_generation_prompt: wire.add_generation_prompt.unwrap_or(true),
-        ..messages::chat(list, wire.tools.unwrap_or_default())?
+        ..messages::chat(list, tools)?
     });
     encoded(context, wire.model, prompt, wire.return_token_strs).await
 }

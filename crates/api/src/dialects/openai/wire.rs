@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::messages::Message;
 use super::prompt::Prompt;
+use crate::constraint::ResponseFormat;
 use crate::text_or::TextOr;
 use crate::usage;
 
@@ -50,12 +51,16 @@ pub(super) struct ChatCompletion {
     pub max_completion_tokens: Option<u32>,
     /// The same under its old name.
     pub max_tokens: Option<u32>,
-    /// Given to the template, in the form `{"type": "function", "function": {"name": …}}`.
+    /// Functions that may be called:
+    /// `{"type": "function", "function": {"name", "description", "parameters", "strict"}}`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Vec<Value>>,
-    /// `none` or `auto`. Default: `auto`.
+    /// `none`, `auto`, `required`, or one of the functions as
+    /// `{"type": "function", "function": {"name": …}}`; LoRAX has its bare name. Default: `auto`.
     #[schema(value_type = Option<String>)]
     pub tool_choice: Option<Value>,
+    /// More than one call in an answer. Default: yes.
+    pub parallel_tool_calls: Option<bool>,
     /// A variable of some templates. LoRAX's field.
     pub guideline: Option<String>,
 }
@@ -89,7 +94,7 @@ pub(super) struct Options {
     pub frequency_penalty: Option<f64>,
     /// Token ids in decimal digits to -100 ..= 100.
     pub logit_bias: Option<BTreeMap<String, f64>>,
-    /// `{"type": "text"}` only.
+    /// What the answer must look like. Default: any text.
     pub response_format: Option<ResponseFormat>,
 
     /// Keep this many best tokens; 0 and -1 keep all.
@@ -128,14 +133,6 @@ pub(super) struct Options {
 pub(super) struct StreamOptions {
     /// End with a chunk of token counts. Default: no.
     pub include_usage: Option<bool>,
-}
-
-/// Form of the answer.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct ResponseFormat {
-    /// `text`.
-    #[serde(rename = "type")]
-    pub kind: String,
 }
 
 /// `POST /tokenize`, of a text or of messages.

@@ -2,11 +2,13 @@
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use tinderbox_protocol::{self as protocol, Error, Prompt, Request, Sampling, Stop};
+use serde_json::Value;
+use tinderbox_protocol::{self as protocol, Constraint, Error, Prompt, Request, Sampling, Stop};
 
 use super::wire::{Chat, Completion, Options, Turn};
 use crate::Context;
 use crate::batch::{Batch, invalid};
+use crate::constraint::Asked;
 use crate::dialects::openai::messages::{self, Message};
 use crate::payload::Ask;
 use crate::ranges::{count, logit_bias, number};
@@ -102,7 +104,6 @@ fn plan(
     prompts: Vec<Prompt>,
     options: Options,
 ) -> Result<Plan, Error> {
-    supported(&options)?;
     let samples = count("n", options.n, 1, 1..=16)?;
     let common = Request {
         id: format!("ts-{}", context.place.new_id()),
@@ -121,20 +122,23 @@ fn plan(
             prompts,
             samples,
             common,
+            constraint: constraint(options.schema, options.grammar)?,
         },
         list: samples > 1,
         stream: options.stream.unwrap_or(false),
     })
 }
 
-/// Refuses what would otherwise be ignored. Of the two, a schema counts before a grammar.
-fn supported(options: &Options) -> Result<(), Error> {
-    let schema = options.schema.as_ref().map(|_| "schema");
-    let grammar = options.grammar.as_ref().map(|_| "grammar");
-    match schema.or(grammar) {
-        Some(field) => Err(invalid(field, "is not supported yet")),
-        None => Ok(()),
+/// What the text must look like. Of the two, a schema counts before a grammar.
+fn constraint(schema: Option<Value>, grammar: Option<String>) -> Result<Option<Asked>, Error> {
+    if let Some(schema) = schema {
+        return Asked::schema("schema", schema).map(Some);
     }
+    Ok(grammar.map(|grammar| Asked {
+        constraint: Constraint::Gbnf(grammar),
+        field: "grammar".into(),
+        lines: Vec::new(),
+    }))
 }
 
 fn sampling(options: &Options) -> Result<Sampling, Error> {

@@ -31,6 +31,7 @@ pub(super) async fn scored(
             prompt_logprobs: Some(1),
             ..Request::default()
         },
+        constraint: None,
     };
     let answers = answer::collect(batch.start(context).await?).await?;
     let answer = answers.into_iter().next();

@@ -77,9 +77,9 @@ pub(super) struct Options {
     /// Locally typical sampling: the mass to keep; 1 is off.
     #[schema(exclusive_minimum = 0, maximum = 1, default = 1)]
     pub typical_p: Option<f64>,
-    /// A grammar for the text; not supported yet.
+    /// A grammar that the text must follow, in GBNF: llama.cpp's and TextSynth's EBNF. The text is of its rule `root`.
     pub grammar: Option<String>,
-    /// A JSON schema for the text; not supported yet.
+    /// A JSON Schema that the text must follow; counts before `grammar`.
     #[schema(value_type = Option<Object>)]
     pub schema: Option<Value>,
 }
