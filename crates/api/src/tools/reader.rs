@@ -83,14 +83,18 @@ impl Reader {
 
     fn read(&mut self, last: bool) -> Vec<Part> {
         let mut parts = Vec::new();
-        // Each step takes something from what is held, or leaves the state that cannot.
-        while match self.state {
-            State::Text => self.text(last, &mut parts),
-            State::Calls => self.between(last, &mut parts),
-            State::Arguments => self.arguments(&mut parts),
-            State::Tail => self.tail(),
-        } {}
-        parts
+        loop {
+            // Takes something from what is held, or leaves the state that cannot.
+            let more = match self.state {
+                State::Text => self.text(last, &mut parts),
+                State::Calls => self.between(last, &mut parts),
+                State::Arguments => self.arguments(&mut parts),
+                State::Tail => self.tail(),
+            };
+            if !more {
+                return parts;
+            }
+        }
     }
 
     /// Text up to the next mark. Space before a mark goes with it.
