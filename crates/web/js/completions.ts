@@ -3,7 +3,9 @@
 import { events } from "./events.ts";
 import { checked } from "./refusal.ts";
 import { Stopwatch } from "./stopwatch.ts";
-import type { ChatCompletion, ChatCompletionChunk, ChatLogprobs, Completion, CompletionLogprobs, Usage } from "./types.ts";
+import type {
+  Answer, ChatCompletion, ChatCompletionChunk, ChatLogprobs, Completion, CompletionLogprobs, Delta, Usage,
+} from "./types.ts";
 
 /** A place that answers. */
 export interface Answering {
@@ -36,19 +38,31 @@ async function* timed<C extends Chunk>(response: Response, place: "browser" | "e
 type Choice = Chunk["choices"][number];
 
 /** Not the announcement of the role, and not the reason for the end. */
-const hasToken = (choice: Choice) => Boolean("delta" in choice ? choice.delta.content : choice.text);
+const hasToken = (choice: Choice) =>
+  Boolean("delta" in choice ? choice.delta.content || choice.delta.tool_calls : choice.text);
 
 export async function chat(from: AsyncIterable<ChatCompletionChunk>): Promise<ChatCompletion> {
   const choices: ChatCompletion["choices"] = [];
   const whole = await gather(from, ({ index, delta, logprobs, finish_reason }) => {
     const choice = (choices[index] ??= {
-      index, message: { role: "assistant", content: "" }, logprobs: null, finish_reason: null,
+      index, message: { role: "assistant", content: null }, logprobs: null, finish_reason: null,
     });
-    choice.message.content += delta.content ?? "";
+    add(choice.message, delta);
     choice.finish_reason = finish_reason ?? choice.finish_reason;
     if (logprobs) choice.logprobs = joinChat(choice.logprobs, logprobs);
   });
+  // Only calls may stand alone.
+  for (const { message } of choices) if (!message.tool_calls) message.content ??= "";
   return { ...whole, object: "chat.completion", choices };
+}
+
+function add(message: Answer, { content, tool_calls }: Delta) {
+  if (content) message.content = (message.content ?? "") + content;
+  for (const { index, id, function: { name, arguments: more } } of tool_calls ?? []) {
+    const calls = (message.tool_calls ??= []);
+    if (id && name) calls[index] = { id, type: "function", function: { name, arguments: more } };
+    else calls[index]!.function.arguments += more;
+  }
 }
 
 export async function text(from: AsyncIterable<Completion>): Promise<Completion> {

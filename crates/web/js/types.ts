@@ -138,13 +138,26 @@ export interface Usage {
   timings: Timings;
 }
 
+/** A call of a tool; the arguments are JSON. */
+export interface ToolCall {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+}
+
+/** A function that may be called; with `strict` its calls follow `parameters`, a JSON Schema, to the letter. */
+export interface Tool {
+  type: "function";
+  function: { name: string; description?: string; parameters?: object; strict?: boolean };
+}
+
 export interface Message {
   role: "system" | "developer" | "user" | "assistant" | "tool";
   /** Parts are joined; null only beside `tool_calls`. */
   content: string | { type: "text"; text: string }[] | null;
   name?: string;
-  /** Calls that the assistant made, for templates that know of tools. */
-  tool_calls?: { id: string; type: "function"; function: { name: string; arguments: string } }[];
+  /** Calls that the assistant made. */
+  tool_calls?: ToolCall[];
   /** The call that a `tool` message answers. */
   tool_call_id?: string;
 }
@@ -176,7 +189,10 @@ export interface Sampling {
   truncate_prompt_tokens?: number;
   /** Name tokens `token_id:7` in logprobs. */
   return_tokens_as_token_ids?: boolean;
-  response_format?: { type: "text" };
+  /** What the answer must look like; any text unless said. */
+  response_format?:
+    | { type: "text" | "json_object" }
+    | { type: "json_schema"; json_schema: { name: string; schema?: object; strict?: boolean; description?: string } };
   n?: number;
   user?: string;
 }
@@ -187,9 +203,10 @@ export interface ChatParams extends Sampling {
   model?: string;
   /** The newer name of `max_tokens`. */
   max_completion_tokens?: number;
-  /** Given to the template. */
-  tools?: { type: "function"; function: { name: string; description?: string; parameters?: object } }[];
-  tool_choice?: "auto" | "none";
+  tools?: Tool[];
+  tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
+  /** More than one call in an answer; so it is unless this is false. */
+  parallel_tool_calls?: boolean;
   /** A variable of some templates. */
   guideline?: string;
   logprobs?: boolean;
@@ -212,7 +229,7 @@ export interface CompletionParams extends Sampling {
   stream?: boolean;
 }
 
-export type FinishReason = "stop" | "length" | null;
+export type FinishReason = "stop" | "length" | "tool_calls" | null;
 
 export interface TokenLogprob {
   token: string;
@@ -230,12 +247,26 @@ export interface Placed {
   place: "browser" | "edge";
 }
 
+/** An answer; the content is null where it is calls alone. */
+export interface Answer {
+  role: "assistant";
+  content: string | null;
+  tool_calls?: ToolCall[];
+}
+
+/** What is added to an answer. A call's id, type and name come first, then its arguments in pieces. */
+export interface Delta {
+  role?: "assistant";
+  content?: string;
+  tool_calls?: { index: number; id?: string; type?: "function"; function: { name?: string; arguments: string } }[];
+}
+
 export interface ChatCompletion extends Placed {
   id: string;
   object: "chat.completion";
   created: number;
   model: string;
-  choices: { index: number; message: { role: "assistant"; content: string }; logprobs: ChatLogprobs | null; finish_reason: FinishReason }[];
+  choices: { index: number; message: Answer; logprobs: ChatLogprobs | null; finish_reason: FinishReason }[];
   usage: Usage;
 }
 
@@ -244,7 +275,7 @@ export interface ChatCompletionChunk extends Placed {
   object: "chat.completion.chunk";
   created: number;
   model: string;
-  choices: { index: number; delta: { role?: "assistant"; content?: string }; logprobs?: ChatLogprobs | null; finish_reason: FinishReason }[];
+  choices: { index: number; delta: Delta; logprobs?: ChatLogprobs | null; finish_reason: FinishReason }[];
   /** On the last chunk, whose `choices` are empty. */
   usage?: Usage | null;
 }
