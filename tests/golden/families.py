@@ -20,6 +20,21 @@ LLAMA3 = {key: value for key, value in LLAMA.items() if key not in ("rope_theta"
     "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
                         "high_freq_factor": 4.0, "original_max_position_embeddings": 32}}
 
+# Scalings that hold at every position: a prompt of 24 tokens shows them.
+LLAMA_LINEAR = LLAMA | {"head_dim": 32, "rope_scaling": {"type": "linear", "factor": 4.0}}
+
+# The ramp of frequencies begins at the first and ends in the middle; its ends are rounded.
+LLAMA_YARN = LLAMA | {"head_dim": 32, "rope_theta": 500.0,
+                      "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}
+
+# With every option that llama.cpp's files cannot say.
+LLAMA_YARN_OPTIONS = {key: value for key, value in LLAMA3.items() if key != "rope_parameters"} | {
+    "rope_parameters": {"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0, "original_max_position_embeddings": 16,
+                        "beta_fast": 1.0, "beta_slow": 0.25, "truncate": False, "mscale": 1.0, "mscale_all_dim": 0.5}}
+
+# Begins past max_position_embeddings: up to there it is no scaling.
+LLAMA_DYNAMIC = LLAMA | {"head_dim": 32, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+
 MISTRAL = COMMON | {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu", "rms_norm_eps": 1e-5,
                     "rope_theta": 10000.0, "sliding_window": 8, "tie_word_embeddings": False}
 
@@ -67,6 +82,10 @@ GPTJ = {"architectures": ["GPTJForCausalLM"], "model_type": "gptj", "vocab_size"
 FAMILIES = {
     "llama": LLAMA,
     "llama3-rope": LLAMA3,
+    "llama-linear": LLAMA_LINEAR,
+    "llama-yarn": LLAMA_YARN,
+    "llama-yarn-options": LLAMA_YARN_OPTIONS,
+    "llama-dynamic": LLAMA_DYNAMIC,
     "mistral": MISTRAL,
     "qwen2": QWEN2,
     "qwen3": QWEN3,

@@ -21,6 +21,8 @@ def describe(config, tensors) -> dict | None:
     # llama.cpp knows no file key for a query scale other than head_dim, and no GPT-J; its llama has no window.
     if kind not in ARCHITECTURES or config.get("query_pre_attn_scalar", 32) != 32:
         return None
+    if "truncate" in config.get("rope_parameters", {}):
+        return None  # llama.cpp always rounds the ends of YaRN's ramp
     stored, architecture = names(config), gguf.MODEL_ARCH_NAMES[ARCHITECTURES[kind]]
     rows = [[stored(name), name, change(config, name)] for name, *_ in tensors]
     assert all(row[0] for row in rows), rows
@@ -60,6 +62,11 @@ def metadata(name: str, config) -> dict:
     if name in ("llama", "phi3"):
         rotary = int((head_dim or width // heads) * config.get("partial_rotary_factor", 1))
         entries["rope.dimension_count"] = rotary
+    scaling = config.get("rope_scaling") or {}
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind in ("linear", "yarn"):
+        entries |= {"rope.scaling.type": kind, "rope.scaling.factor": scaling["factor"],
+                    "rope.scaling.original_context_length": scaling.get("original_max_position_embeddings")}
     if name in ("gemma2", "gemma3", "phi3"):
         entries["attention.sliding_window"] = get("sliding_window")
     if name == "gemma2":

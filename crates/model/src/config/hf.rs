@@ -326,13 +326,8 @@ impl Keys<'_> {
         };
         let magnitude = own.f32("attention_factor")?;
         Ok(match kind {
-            "default" => Scaling::None,
-            "dynamic" => {
-                if context > original {
-                    tracing::warn!("dynamic rope scaling is off: good up to {original} tokens");
-                }
-                Scaling::None
-            }
+            // Dynamic scaling begins past `max_position_embeddings`, where our context ends.
+            "default" | "dynamic" => Scaling::None,
             "linear" => Scaling::Linear { factor: factor()? },
             "llama3" => Scaling::Llama3 {
                 factor: factor()?,
