@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use futures::executor::block_on;
+use futures::FutureExt;
 use serde_json::json;
 use tinderbox_model::gguf::write::Writer;
 use tinderbox_model::gguf::{Array, Strings, Value};
@@ -110,9 +110,14 @@ fn sentence_piece(file: &mut Writer) {
     file.set("tokenizer.chat_template", text("{{ messages[0].content }}"));
 }
 
+/// What a future gives that has nothing to wait for: in WebAssembly nobody could.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("memory is read at once")
+}
+
 pub fn open(bytes: Vec<u8>) -> Result<Checkpoint, Error> {
     let storage = MemoryStorage::new("tiny.gguf", bytes);
-    block_on(Checkpoint::from_gguf(vec![Box::new(storage)]))
+    at_once(Checkpoint::from_gguf(vec![Box::new(storage)]))
 }
 
 /// The message of the error that opening gives.
@@ -197,7 +202,7 @@ pub fn folder(files: &[(&str, Vec<u8>)]) -> Result<Checkpoint, Error> {
     let files = files.iter().map(|(name, bytes)| -> Box<dyn Storage> {
         Box::new(MemoryStorage::new(*name, bytes.clone()))
     });
-    block_on(Checkpoint::from_files("tiny", files.collect()))
+    at_once(Checkpoint::from_files("tiny", files.collect()))
 }
 
 /// A folder of the three files every model has.
