@@ -9,8 +9,9 @@ import { parse } from "smol-toml";
 const here = import.meta.dirname;
 const wasm = resolve(here, process.env.TINDERBOX_WASM ?? "../../target/web-wasm");
 const { model: models } = parse(await readFile(resolve(here, "../node/catalog.toml"), "utf8"));
-const catalog = models.map(({ name, description, licence, bytes, sha256, file }) =>
-  ({ name, description, licence, bytes, sha256, file }));
+// A tab loads by name what is one file.
+const catalog = models.filter(({ file }) => file.length === 1)
+  .map(({ name, description, licence, file: [{ name: file, bytes, sha256 }] }) => ({ name, description, licence, bytes, sha256, file }));
 
 await rm(resolve(here, "dist"), { recursive: true, force: true });
 await build({

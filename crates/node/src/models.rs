@@ -15,6 +15,7 @@ use tinderbox_protocol::{
     Request, Stats, TokenizerInfo,
 };
 
+use crate::catalog::Catalog;
 use crate::pull::Local;
 use crate::runtime::Serving;
 use crate::settings::Settings;
@@ -31,6 +32,7 @@ pub struct Models(Arc<Shelf>);
 
 struct Shelf {
     settings: Settings,
+    catalog: Catalog,
     /// What may be loaded, by name.
     candidates: Mutex<BTreeMap<String, Local>>,
     /// Bytes that all loaded models may take.
@@ -105,14 +107,16 @@ impl Models {
     /// No model is loaded yet. The models folder of the settings is read.
     ///
     /// # Errors
-    /// A models folder that cannot be read.
+    /// A models folder or a catalog that cannot be read.
     pub fn new(settings: Settings, budget: u64) -> anyhow::Result<Models> {
+        let catalog = Catalog::read(settings.catalog.as_deref())?;
         let candidates = match &settings.models {
             Some(folder) => folder_models(folder)?,
             None => BTreeMap::new(),
         };
         Ok(Models(Arc::new(Shelf {
             settings,
+            catalog,
             candidates: Mutex::new(candidates),
             budget,
             loading: tokio::sync::Mutex::default(),
@@ -343,7 +347,8 @@ impl Inference for Models {
         let candidates = lock(&self.0.candidates);
         let names = candidates.keys().map(|name| Available {
             id: name.clone(),
-            description: crate::catalog::find(name).map_or_else(String::new, |e| e.description),
+            description: (self.0.catalog.find(name))
+                .map_or_else(String::new, |entry| entry.description.clone()),
             progress: match state.find(name) {
                 Some(_) => 1.0,
                 None if state.loading.as_ref() == Some(name) => 0.5,

@@ -1,5 +1,8 @@
 //! The real binary, as a user types it.
 
+#[path = "../../engine/tests/engine/tiny_file.rs"]
+mod tiny_file;
+
 use std::process::{Command, Output};
 
 fn tinderbox(args: &[&str]) -> Output {
@@ -51,6 +54,95 @@ fn the_catalog_is_listed_as_json() {
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list[0]["name"], "smollm2-135m-instruct");
     assert_eq!(list[0]["cached"], false);
+}
+
+/// A catalog with one model of two files, which lie beside it.
+fn own_catalog(folder: &std::path::Path) -> std::path::PathBuf {
+    let mut text = "[[model]]\nname = \"mine\"\n".to_owned();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::write(folder.join(name), "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        text += &format!(
+            "[[model.file]]\nname = \"{name}\"\nbytes = 3\nsha256 = \"{sum}\"\nsources = [{{ path = \"{name}\" }}]\n"
+        );
+    }
+    let path = folder.join("mine.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_catalog_of_ones_own_names_a_folder_that_is_pulled_from_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = own_catalog(folder.path());
+    let config = folder.path().join("t.toml");
+    let cache = folder.path().join("cache");
+    std::fs::write(
+        &config,
+        format!("catalog = {catalog:?}\ncache = {cache:?}\n"),
+    )
+    .unwrap();
+    let config = config.to_str().unwrap();
+
+    let cached = || {
+        let list = tinderbox(&["list", "--json", "--config", config]);
+        let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+        let rows = list.as_array().unwrap();
+        let mine = rows.iter().find(|row| row["name"] == "mine").unwrap();
+        (
+            rows.len() > 1,
+            mine["bytes"].clone(),
+            mine["cached"].clone(),
+        )
+    };
+    assert_eq!(cached(), (true, 6.into(), false.into()));
+    let pulled = tinderbox(&["pull", "mine", "--config", config]);
+    assert!(pulled.status.success(), "{}", text(&pulled.stderr));
+    assert_eq!(
+        text(&pulled.stdout).trim(),
+        cache.join("mine").to_str().unwrap()
+    );
+    assert_eq!(cached(), (true, 6.into(), true.into()));
+    for name in ["config.json", "model.safetensors"] {
+        assert_eq!(
+            std::fs::read(cache.join("mine").join(name)).unwrap(),
+            b"abc"
+        );
+    }
+
+    // A file that was changed since is not what the catalog pins.
+    std::fs::remove_dir_all(&cache).unwrap();
+    std::fs::write(folder.path().join("config.json"), "abd").unwrap();
+    let wrong = tinderbox(&["pull", "mine", "--config", config]);
+    let error = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        error.contains("SHA-256") && error.contains("config.json"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_wrong_catalog_is_named_before_anything_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    std::fs::write(&path, "[[model]]\nname = \"mine\"\nfile = []\n").unwrap();
+    let path = path.to_str().unwrap();
+    for command in [
+        &["list"][..],
+        &["pull"],
+        &["run"],
+        &["serve", "--port", "0"],
+    ] {
+        let output = tinderbox(&[command, &["--catalog", path, "--device", "cpu"]].concat());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            error.contains("mine.toml: model `mine`: it has no file"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -134,6 +226,37 @@ fn settings_come_from_flag_then_environment_then_file() {
     assert!(path(None, None).starts_with("from-file"));
     assert!(path(Some("from-env"), None).starts_with("from-env"));
     assert!(path(Some("from-env"), Some("from-flag")).starts_with("from-flag"));
+}
+
+#[test]
+fn a_bench_takes_its_settings_from_flag_environment_and_file_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("tiny.gguf");
+    std::fs::write(&model, tiny_file::tiny(256, true, "").to_bytes()).unwrap();
+    let file = folder.path().join("t.toml");
+    std::fs::write(
+        &file,
+        "json = true\noutput_tokens = 2\nrepetitions = 9\nbatch = [7]\n",
+    )
+    .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tinderbox"));
+    command
+        .args(["bench", "--device", "cpu", "--batch", "1,2", "--config"])
+        .arg(&file);
+    command.env("TINDERBOX_MODEL", &model);
+    command
+        .env("TINDERBOX_PROMPT_TOKENS", "4,8")
+        .env("TINDERBOX_REPETITIONS", "1");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = report["results"].as_array().unwrap().iter();
+    let measured: Vec<_> = measured
+        .map(|r| {
+            [&r["prompt_tokens"], &r["output_tokens"], &r["batch"]].map(|n| n.as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(measured, [[4, 2, 1], [4, 2, 2], [8, 2, 1], [8, 2, 2]]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
-use tinderbox::catalog::{Entry, Source};
-use tinderbox::pull::{Hub, PullError, Quiet, entry_file, resolve};
+use tinderbox::catalog::{Catalog, Entry, EntryFile, Source};
+use tinderbox::pull::{Hub, Local, PullError, Quiet, fetch_entry, is_cached};
 
 /// What the hub does next, and what it was asked.
 struct Script {
@@ -28,6 +28,8 @@ struct Script {
     /// Files of every repository.
     tree: Vec<&'static str>,
     ranges: Vec<String>,
+    /// Paths of all bodies that were asked for.
+    paths: Vec<String>,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -90,6 +92,7 @@ async fn answer(State(script): State<Shared>, request: Request) -> Response<Body
         return (StatusCode::OK, headers, Body::from_stream(whole)).into_response();
     }
     script.ranges.extend(range);
+    script.paths.push(path);
     let body = match script.cut.take() {
         None => Body::from(body),
         Some(at) => {
@@ -115,6 +118,7 @@ async fn hub(bytes: &[u8]) -> (Shared, Hub) {
         ignore_ranges: false,
         tree: vec!["one.gguf", "two.gguf"],
         ranges: Vec::new(),
+        paths: Vec::new(),
     };
     let script = Arc::new(Mutex::new(script));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -124,12 +128,9 @@ async fn hub(bytes: &[u8]) -> (Shared, Hub) {
     (script, Hub::new(Some(&endpoint)).unwrap())
 }
 
-fn entry(bytes: &[u8], sources: Vec<Source>) -> Entry {
-    Entry {
-        name: "m".into(),
-        description: String::new(),
-        licence: String::new(),
-        file: "m.gguf".into(),
+fn file(name: &str, bytes: &[u8], sources: Vec<Source>) -> EntryFile {
+    EntryFile {
+        name: name.into(),
         bytes: bytes.len() as u64,
         sha256: Sha256::digest(bytes)
             .iter()
@@ -139,11 +140,29 @@ fn entry(bytes: &[u8], sources: Vec<Source>) -> Entry {
     }
 }
 
+fn of_files(files: Vec<EntryFile>) -> Entry {
+    Entry {
+        name: "m".into(),
+        description: String::new(),
+        licence: String::new(),
+        files,
+    }
+}
+
+fn entry(bytes: &[u8], sources: Vec<Source>) -> Entry {
+    of_files(vec![file("m.gguf", bytes, sources)])
+}
+
 fn on_hub() -> Vec<Source> {
     vec![Source::Hub {
         hub: "owner/repo".into(),
-        file: "m.gguf".into(),
+        file: None,
     }]
+}
+
+async fn resolve(model: &str, cache: &Path, hub: &Hub, quiet: &Quiet) -> Result<Local, PullError> {
+    let catalog = Catalog::read(None).unwrap();
+    tinderbox::pull::resolve(model, &catalog, cache, hub, quiet).await
 }
 
 /// Everything under a folder but lock files.
@@ -161,7 +180,7 @@ async fn a_file_is_fetched_once_and_through_redirects() {
     let (script, hub) = hub(BYTES).await;
     script.lock().unwrap().redirect = true;
     let entry = entry(BYTES, on_hub());
-    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let path = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), BYTES);
@@ -169,7 +188,7 @@ async fn a_file_is_fetched_once_and_through_redirects() {
 
     script.lock().unwrap().status = Some(StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(
-        entry_file(&entry, cache.path(), &hub, &Quiet)
+        fetch_entry(&entry, cache.path(), &hub, &Quiet)
             .await
             .unwrap(),
         path
@@ -182,13 +201,13 @@ async fn a_cut_transfer_goes_on_where_it_stopped() {
     let (script, hub) = hub(BYTES).await;
     script.lock().unwrap().cut = Some(20);
     let entry = entry(BYTES, on_hub());
-    let error = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let error = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("resume"), "{error}");
     assert_eq!(files(cache.path()), ["m.gguf.aaaa.part"]);
 
-    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let path = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     assert_eq!(std::fs::read(path).unwrap(), BYTES);
@@ -247,7 +266,7 @@ async fn bytes_of_two_versions_never_mix() {
     let (script, hub) = hub(&[b'x'; 61]).await;
     script.lock().unwrap().cut = Some(20);
     let entry = entry(BYTES, on_hub());
-    entry_file(&entry, cache.path(), &hub, &Quiet)
+    fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap_err();
     {
@@ -255,7 +274,7 @@ async fn bytes_of_two_versions_never_mix() {
         script.bytes = BYTES.to_vec();
         script.etag = "bbbb".into();
     }
-    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let path = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     assert_eq!(std::fs::read(path).unwrap(), BYTES);
@@ -267,12 +286,12 @@ async fn a_wrong_hash_is_named_and_leaves_nothing() {
     let cache = tempfile::tempdir().unwrap();
     let (_script, hub) = hub(b"something else").await;
     let entry = entry(BYTES, on_hub());
-    let error = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let error = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("SHA-256") && error.contains(&entry.sha256),
+        error.contains("SHA-256") && error.contains(&entry.files[0].sha256),
         "{error}"
     );
     assert!(files(cache.path()).is_empty());
@@ -283,11 +302,11 @@ async fn a_cached_file_of_the_wrong_length_is_fetched_again() {
     let cache = tempfile::tempdir().unwrap();
     let (_script, hub) = hub(BYTES).await;
     let entry = entry(BYTES, on_hub());
-    let path = entry_file(&entry, cache.path(), &hub, &Quiet)
+    let path = fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     std::fs::write(&path, &BYTES[..20]).unwrap();
-    entry_file(&entry, cache.path(), &hub, &Quiet)
+    fetch_entry(&entry, cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     assert_eq!(std::fs::read(path).unwrap(), BYTES);
@@ -302,7 +321,7 @@ async fn refusals_of_the_hub_are_told() {
         (StatusCode::NOT_FOUND, "not found"),
     ] {
         script.lock().unwrap().status = Some(status);
-        let fetched = entry_file(&entry(BYTES, on_hub()), cache.path(), &hub, &Quiet).await;
+        let fetched = fetch_entry(&entry(BYTES, on_hub()), cache.path(), &hub, &Quiet).await;
         let Err(PullError::NoSource { tried, .. }) = fetched else {
             panic!("{fetched:?}")
         };
@@ -348,8 +367,8 @@ async fn with_no_hub_reachable_the_next_source_is_taken() {
     // Nobody listens on the discard port of loopback.
     let hub = Hub::new(Some("http://127.0.0.1:9")).unwrap();
     let mut sources = on_hub();
-    sources.push(Source::Path { path: copy });
-    let path = entry_file(&entry(BYTES, sources), cache.path(), &hub, &Quiet)
+    sources.push(Source::Path(copy));
+    let path = fetch_entry(&entry(BYTES, sources), cache.path(), &hub, &Quiet)
         .await
         .unwrap();
     assert_eq!(std::fs::read(path).unwrap(), BYTES);
@@ -383,4 +402,69 @@ async fn a_repository_with_several_models_asks_which() {
         let error = resolve(bad, cache.path(), &hub, &Quiet).await.unwrap_err();
         assert!(matches!(error, PullError::Unknown(_)), "{bad}: {error}");
     }
+}
+
+/// A Hugging Face folder on the hub.
+fn folder() -> Entry {
+    let elsewhere = Source::Hub {
+        hub: "owner/other@v2".into(),
+        file: Some("sub/t.json".into()),
+    };
+    of_files(vec![
+        file("config.json", BYTES, on_hub()),
+        file("tokenizer.json", BYTES, vec![elsewhere]),
+        file("model.safetensors", BYTES, on_hub()),
+    ])
+}
+
+#[tokio::test]
+async fn a_folder_comes_file_by_file_and_goes_on_after_a_cut_where_it_stopped() {
+    let cache = tempfile::tempdir().unwrap();
+    let (script, hub) = hub(BYTES).await;
+    let entry = folder();
+    script.lock().unwrap().cut = Some(20);
+    let pull = || fetch_entry(&entry, cache.path(), &hub, &Quiet);
+    pull().await.unwrap_err();
+    assert!(!is_cached(&entry, cache.path()));
+    let path = pull().await.unwrap();
+    assert_eq!(path, cache.path().join("m"));
+    assert!(is_cached(&entry, cache.path()));
+    let mut names = files(cache.path());
+    names.sort();
+    assert_eq!(
+        names,
+        ["config.json", "model.safetensors", "tokenizer.json"]
+    );
+    for name in names {
+        assert_eq!(std::fs::read(path.join(&name)).unwrap(), BYTES, "{name}");
+    }
+    let mut script = script.lock().unwrap();
+    assert_eq!(script.ranges, [format!("bytes=20-{}", BYTES.len() - 1)]);
+    assert!(
+        script.paths[2].starts_with("/owner/other/resolve/")
+            && script.paths[2].ends_with("/sub/t.json"),
+        "{:?}",
+        script.paths
+    );
+
+    // Once here, no hub is needed.
+    script.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    drop(script);
+    assert_eq!(pull().await.unwrap(), path);
+}
+
+#[tokio::test]
+async fn a_folder_with_one_wrong_file_is_not_there() {
+    let cache = tempfile::tempdir().unwrap();
+    let (_script, hub) = hub(BYTES).await;
+    let mut entry = folder();
+    entry.files[2] = file("model.safetensors", b"what was pinned", on_hub());
+    let fetched = fetch_entry(&entry, cache.path(), &hub, &Quiet).await;
+    let error = fetched.unwrap_err().to_string();
+    assert!(
+        error.starts_with("model.safetensors: ") && error.contains(&entry.files[2].sha256),
+        "{error}"
+    );
+    assert!(!is_cached(&entry, cache.path()));
+    assert!(!cache.path().join("m/model.safetensors").exists());
 }

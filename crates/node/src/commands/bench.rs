@@ -7,28 +7,9 @@ use serde::Serialize;
 use tinderbox_kernels::copy_bandwidth;
 use tinderbox_model::{Decoder, Output, Step, Want};
 
+use crate::pull::Local;
 use crate::runtime::{Loaded, PREFILL_ROWS, load, use_threads};
 use crate::settings::Settings;
-
-/// Arguments of `bench`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Prompt lengths, in tokens
-    #[arg(long, value_delimiter = ',', default_values_t = [512])]
-    prompt_tokens: Vec<usize>,
-    /// Tokens generated after each prompt
-    #[arg(long, default_value_t = 128)]
-    output_tokens: usize,
-    /// Sequences decoded together
-    #[arg(long, value_delimiter = ',', default_values_t = [1])]
-    batch: Vec<usize>,
-    /// Rounds; the median is reported, after one round that is not counted
-    #[arg(long, default_value_t = 3)]
-    repetitions: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// What was measured, and on what.
 #[derive(Serialize)]
@@ -62,26 +43,22 @@ struct Figures {
 }
 
 /// Measures and prints.
-pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     use_threads(settings);
     let local = super::model(settings).await?;
     let report = tokio::task::spawn_blocking({
         let settings = settings.clone();
-        move || futures::executor::block_on(measure(&settings, &local, &args)).map(|r| (r, args))
+        move || futures::executor::block_on(measure(&settings, &local))
     });
-    let (report, args) = report.await??;
-    match args.json {
+    let report = report.await??;
+    match settings.json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => print(&report),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(
-    settings: &Settings,
-    local: &crate::pull::Local,
-    args: &Args,
-) -> anyhow::Result<Report> {
+async fn measure(settings: &Settings, local: &Local) -> anyhow::Result<Report> {
     let start = Instant::now();
     let Loaded {
         mut decoder,
@@ -92,9 +69,9 @@ async fn measure(
     drop(checkpoint);
 
     let mut results = Vec::new();
-    for &prompt in &args.prompt_tokens {
-        for &batch in &args.batch {
-            let tokens = prompt + args.output_tokens;
+    for &prompt in &settings.prompt_tokens {
+        for &batch in &settings.batch {
+            let tokens = prompt + settings.output_tokens;
             let blocks = tokens.div_ceil(decoder.block_size());
             anyhow::ensure!(
                 prompt > 0
@@ -106,7 +83,7 @@ async fn measure(
                 decoder.context(),
                 decoder.blocks() * decoder.block_size()
             );
-            results.push(figures(&mut decoder, args, prompt, batch).await?);
+            results.push(figures(&mut decoder, settings, prompt, batch).await?);
         }
     }
     // Last, so that its buffer does not count as the model's memory.
@@ -130,37 +107,37 @@ async fn measure(
 
 async fn figures(
     decoder: &mut Decoder,
-    args: &Args,
+    settings: &Settings,
     prompt: usize,
     batch: usize,
 ) -> anyhow::Result<Figures> {
     let (mut firsts, mut prefills, mut decodes) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=args.repetitions.max(1) {
+    for round in 0..=settings.repetitions.max(1) {
         let start = Instant::now();
         let mut next = Vec::new();
         let mut first = 0.0;
         for sequence in 0..batch {
-            next.push(prefill(decoder, sequence, prompt, args.output_tokens).await?);
+            next.push(prefill(decoder, sequence, prompt, settings.output_tokens).await?);
             if sequence == 0 {
                 first = start.elapsed().as_secs_f64();
             }
         }
         let read = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        for position in prompt..prompt + args.output_tokens {
-            next = decode(decoder, &next, position, prompt + args.output_tokens).await?;
+        for position in prompt..prompt + settings.output_tokens {
+            next = decode(decoder, &next, position, prompt + settings.output_tokens).await?;
         }
         let wrote = start.elapsed().as_secs_f64();
         if round > 0 {
             firsts.push(first);
             prefills.push((prompt * batch) as f64 / read);
-            decodes.push((args.output_tokens * batch) as f64 / wrote);
+            decodes.push((settings.output_tokens * batch) as f64 / wrote);
         }
     }
     let decode_tokens_per_s = median(decodes);
     Ok(Figures {
         prompt_tokens: prompt,
-        output_tokens: args.output_tokens,
+        output_tokens: settings.output_tokens,
         batch,
         first_token_s: median(firsts),
         prefill_tokens_per_s: median(prefills),

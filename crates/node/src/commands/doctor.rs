@@ -10,17 +10,9 @@ use tinderbox_kernels::{
 use crate::runtime::use_threads;
 use crate::settings::Settings;
 
-/// Arguments of `doctor`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Describes the machine and runs every kernel on the device asked for; the device shown is the one
 /// that would be used after that. Fails where a kernel is wrong and none takes its place.
-pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     use_threads(settings);
     let adapters = adapters();
     let choice: Choice = settings.device.parse()?;
@@ -37,7 +29,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let bandwidth = copy_bandwidth(&selected.device).await;
     let failed = tests.iter().filter(|test| test.is_fatal()).count();
 
-    if args.json {
+    if settings.json {
         let adapters: Vec<_> = adapters
             .iter()
             .map(|a| {

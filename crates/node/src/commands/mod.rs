@@ -15,9 +15,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy;
+use serde::Serialize;
 
+use crate::catalog::Catalog;
 use crate::pull::{Hub, Local, resolve};
-use crate::settings::{Flags, ServeFlags, Settings};
+use crate::settings::{
+    BenchFlags, Flags, FormFlags, PackFlags, PullFlags, RunFlags, ServeFlags, Settings,
+};
 
 /// Run language models where they are: one binary that fetches, loads and serves them.
 #[derive(Parser)]
@@ -46,22 +50,23 @@ and HF_TOKEN are honoured.
 
 Exit status: 0 done, 1 failed (the message says why), 2 wrong usage.";
 
-#[derive(Subcommand)]
+#[derive(Serialize, Subcommand)]
+#[serde(untagged)]
 enum Command {
     /// Serve the OpenAI API over HTTP
     Serve(ServeFlags),
     /// Chat in the terminal, or answer one prompt
-    Run(run::Args),
+    Run(RunFlags),
     /// Fetch a model into the cache folder
-    Pull(pull::Args),
+    Pull(PullFlags),
     /// List the catalog and what is cached
-    List(list::Args),
+    List(FormFlags),
     /// Cut a model into parts that the edge can hold
-    Pack(pack::Args),
+    Pack(PackFlags),
     /// Measure loading, first token, prefill and decode
-    Bench(bench::Args),
+    Bench(BenchFlags),
     /// Show devices, limits, kernel self-tests and the device that would be used
-    Doctor(doctor::Args),
+    Doctor(FormFlags),
 }
 
 impl Cli {
@@ -76,13 +81,13 @@ impl Cli {
         }
     }
 
+    /// What flags, variables and configuration file say together.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        Settings::read(self.config.as_ref(), &self.flags, &self.command)
+    }
+
     fn dispatch(self) -> anyhow::Result<ExitCode> {
-        let none = ServeFlags::default();
-        let serve = match &self.command {
-            Command::Serve(flags) => flags,
-            _ => &none,
-        };
-        let settings = Settings::read(self.config.as_ref(), &self.flags, serve)?;
+        let settings = self.settings()?;
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {
             match self.command {
@@ -91,12 +96,12 @@ impl Cli {
                     drop(flags);
                     serve::run(&settings).await
                 }
-                Command::Run(args) => run::run(&settings, args).await,
-                Command::Pull(args) => pull::run(&settings, args).await,
-                Command::List(args) => list::run(&settings, args),
-                Command::Pack(args) => pack::run(&settings, args).await,
-                Command::Bench(args) => bench::run(&settings, args).await,
-                Command::Doctor(args) => doctor::run(&settings, args).await,
+                Command::Run(_) => run::run(&settings).await,
+                Command::Pull(_) => pull::run(&settings).await,
+                Command::List(_) => list::run(&settings),
+                Command::Pack(_) => pack::run(&settings).await,
+                Command::Bench(_) => bench::run(&settings).await,
+                Command::Doctor(_) => doctor::run(&settings).await,
             }
         });
         // A model that is still loading must not hold up a program that was told to stop.
@@ -119,6 +124,8 @@ fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
 
 /// The model the settings name, fetched where it is not here.
 async fn model(settings: &Settings) -> anyhow::Result<Local> {
+    let catalog = Catalog::read(settings.catalog.as_deref())?;
     let (cache, hub) = (cache(settings)?, Hub::new(None)?);
-    Ok(resolve(&settings.model, &cache, &hub, &progress::Bar::default()).await?)
+    let bar = progress::Bar::default();
+    Ok(resolve(&settings.model, &catalog, &cache, &hub, &bar).await?)
 }

@@ -10,26 +10,6 @@ use tinderbox_protocol::{Chat, Event, Inference, Message, Prompt, Request, Sampl
 use crate::runtime::Serving;
 use crate::settings::Settings;
 
-/// Arguments of `run`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Answer this prompt and leave
-    #[arg(long, short)]
-    prompt: Option<String>,
-    /// Instructions the model gets before the conversation
-    #[arg(long)]
-    system: Option<String>,
-    /// 0 always takes the likeliest token; above 0 is more varied
-    #[arg(long, default_value_t = 0.7)]
-    temperature: f32,
-    /// Same seed, same answers
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Most tokens of an answer [default: the rest of the context]
-    #[arg(long)]
-    max_tokens: Option<usize>,
-}
-
 const HELP: &str = "\
   /help               this list
   /clear              forget the conversation
@@ -39,16 +19,16 @@ const HELP: &str = "\
 Ctrl-C stops an answer, or leaves.";
 
 /// Chats, or answers the one prompt that was given or piped in.
-pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let local = super::model(settings).await?;
     let (serving, _) = {
         let settings = settings.clone();
         let start = move || Serving::start(&settings, &local, |_| Ok(()));
         tokio::task::spawn_blocking(start).await??
     };
-    let mut talk = Talk::new(serving.service.clone(), &args);
+    let mut talk = Talk::new(serving.service.clone(), settings);
     let piped = !std::io::stdin().is_terminal();
-    let outcome = match args.prompt {
+    let outcome = match settings.prompt.clone() {
         Some(prompt) => talk.answer(prompt).await,
         None if piped => {
             let mut prompt = String::new();
@@ -77,19 +57,19 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(service: Service, args: &Args) -> Talk {
+    fn new(service: Service, settings: &Settings) -> Talk {
         let sampling = Sampling {
-            temperature: args.temperature,
-            seed: args.seed,
+            temperature: settings.temperature,
+            seed: settings.seed,
             ..Sampling::default()
         };
         let mut talk = Talk {
             service,
             messages: Vec::new(),
             sampling,
-            max_tokens: args.max_tokens,
+            max_tokens: settings.max_tokens,
         };
-        talk.begin(args.system.clone());
+        talk.begin(settings.system.clone());
         talk
     }
 

@@ -1,7 +1,7 @@
 //! The Hugging Face Hub, through `hf-hub`: it knows URLs, tokens, redirects and errors; we keep the
 //! bytes, so that a cut transfer goes on where it stopped.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,6 +11,7 @@ use tinderbox_model::gguf;
 
 use super::transfer::{self, Progress};
 use super::{PullError, lock};
+use crate::catalog::stays_inside;
 
 /// Longest wait for a connection: with no hub reachable the next source is tried at once.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -136,10 +137,7 @@ impl Hub {
             Some((name, file)) => (name, Some(file)),
             None => (rest, None),
         };
-        let (name, revision) = match name.split_once('@') {
-            Some((name, revision)) => (name, Some(revision)),
-            None => (name, None),
-        };
+        let (name, revision) = revision(name);
         let named = [owner, name, revision.unwrap_or("x"), file.unwrap_or("x")];
         if !named.into_iter().all(stays_inside) {
             return Err(wrong());
@@ -211,10 +209,12 @@ fn split(file: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a path from outside names a place below the folder it is joined to.
-fn stays_inside(path: &str) -> bool {
-    let normal = |part: Component| matches!(part, Component::Normal(_));
-    !path.is_empty() && !path.contains('\\') && Path::new(path).components().all(normal)
+/// Takes a revision off a repository's name: `NAME@REVISION`.
+pub(super) fn revision(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((name, revision)) => (name, Some(revision)),
+        None => (name, None),
+    }
 }
 
 fn is_sha256(etag: &str) -> bool {

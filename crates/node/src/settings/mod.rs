@@ -13,7 +13,10 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest, Sha256};
 
-pub use flags::{Flags, Kv, LogFormat, ServeFlags};
+pub use flags::{
+    BenchFlags, Embedding, Flags, FormFlags, Kv, LogFormat, PackFlags, PullFlags, RunFlags,
+    ServeFlags,
+};
 
 /// Everything decided.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,6 +32,7 @@ pub struct Settings {
     pub max_queue: u32,
     pub memory: Option<u64>,
     pub cache: Option<PathBuf>,
+    pub catalog: Option<PathBuf>,
     pub models: Option<PathBuf>,
     pub host: IpAddr,
     pub port: u16,
@@ -42,6 +46,42 @@ pub struct Settings {
     pub litellm_echo: bool,
     pub log_format: LogFormat,
     pub shutdown_timeout: u64,
+    pub prompt: Option<String>,
+    pub system: Option<String>,
+    pub temperature: f32,
+    pub seed: Option<u64>,
+    pub max_tokens: Option<usize>,
+    #[serde(deserialize_with = "numbers")]
+    pub prompt_tokens: Vec<usize>,
+    pub output_tokens: usize,
+    #[serde(deserialize_with = "numbers")]
+    pub batch: Vec<usize>,
+    pub repetitions: usize,
+    pub out: Option<PathBuf>,
+    pub part_mib: u32,
+    pub embedding: Option<Embedding>,
+    pub json: bool,
+}
+
+/// Reads one number or several; a variable has them with commas between, as a flag has.
+fn numbers<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<usize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or several")]
+    enum Numbers {
+        One(usize),
+        Several(Vec<usize>),
+        Text(String),
+    }
+    match Numbers::deserialize(value)? {
+        Numbers::One(number) => Ok(vec![number]),
+        Numbers::Several(numbers) => Ok(numbers),
+        Numbers::Text(text) => {
+            let numbers = text.split(',').map(|number| number.trim().parse());
+            let wrong =
+                |_| de::Error::custom(format!("`{text}` is not numbers with commas between"));
+            numbers.collect::<Result<_, _>>().map_err(wrong)
+        }
+    }
 }
 
 /// Reads a key, and keeps its hash alone. The error is our own because serde's would print the
@@ -69,6 +109,7 @@ impl Default for Settings {
             max_queue: 256,
             memory: None,
             cache: None,
+            catalog: None,
             models: None,
             host: [127, 0, 0, 1].into(),
             port: 8080,
@@ -80,36 +121,63 @@ impl Default for Settings {
             litellm_echo: false,
             log_format: LogFormat::Text,
             shutdown_timeout: 30,
+            prompt: None,
+            system: None,
+            temperature: 0.7,
+            seed: None,
+            max_tokens: None,
+            prompt_tokens: vec![512],
+            output_tokens: 128,
+            batch: vec![1],
+            repetitions: 3,
+            out: None,
+            part_mib: 25,
+            embedding: None,
+            json: false,
         }
     }
 }
 
 /// Numbers and switches that have a `TINDERBOX_` variable.
-const NUMBERS: [&str; 10] = [
+const NUMBERS: &[&str] = &[
     "body_limit",
     "context",
+    "json",
     "litellm_echo",
     "locallab_rate",
-    "memory",
-    "threads",
-    "max_sequences",
     "max_queue",
+    "max_sequences",
+    "max_tokens",
+    "memory",
+    "output_tokens",
+    "part_mib",
     "port",
+    "repetitions",
+    "seed",
     "shutdown_timeout",
+    "temperature",
+    "threads",
 ];
 
 /// Texts that have a `TINDERBOX_` variable.
-const TEXTS: [&str; 10] = [
-    "model",
-    "device",
-    "kv_type",
-    "cache",
-    "models",
-    "host",
+const TEXTS: &[&str] = &[
     "api_key",
     "api_keys",
+    "batch",
+    "cache",
+    "catalog",
     "cors",
+    "device",
+    "embedding",
+    "host",
+    "kv_type",
     "log_format",
+    "model",
+    "models",
+    "out",
+    "prompt",
+    "prompt_tokens",
+    "system",
 ];
 
 /// The variables of [`TEXTS`] as they stand: `Env` would read a key of digits as a number.
@@ -122,7 +190,7 @@ impl Provider for TextVariables {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         let mut dict = Dict::new();
-        for key in TEXTS {
+        for &key in TEXTS {
             let name = format!("TINDERBOX_{}", key.to_uppercase());
             match std::env::var(&name) {
                 Ok(value) => drop(dict.insert(key.into(), value.into())),
@@ -137,14 +205,14 @@ impl Provider for TextVariables {
 }
 
 impl Settings {
-    /// Joins the layers.
+    /// Joins the layers; of two flags of one name that of the subcommand counts.
     ///
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong type; the message names the layer.
     pub fn read(
         file: Option<&PathBuf>,
         flags: &Flags,
-        serve: &ServeFlags,
+        command: &impl Serialize,
     ) -> anyhow::Result<Settings> {
         let mut figment = Figment::from(Serialized::defaults(Settings::default()));
         if let Some(file) = file {
@@ -152,10 +220,10 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(file));
         }
         let figment = figment
-            .merge(Env::prefixed("TINDERBOX_").only(&NUMBERS))
+            .merge(Env::prefixed("TINDERBOX_").only(NUMBERS))
             .merge(TextVariables)
-            .merge(Serialized::defaults(flags))
-            .merge(Serialized::defaults(serve));
+            .merge(given(flags)?)
+            .merge(given(command)?);
         let settings: Settings = figment.extract()?;
         settings.check()?;
         Ok(settings)
@@ -168,6 +236,7 @@ impl Settings {
             ("threads", self.threads.map(u32::from), 1),
             ("max_sequences", Some(self.max_sequences.into()), 1),
             ("body_limit", Some(self.body_limit), 1),
+            ("part_mib", Some(self.part_mib), 1),
         ];
         for (name, value, least) in least {
             if let Some(value) = value {
@@ -176,4 +245,13 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The flags that were given; the others leave what the layers below say.
+fn given(flags: &impl Serialize) -> anyhow::Result<Serialized<serde_json::Value>> {
+    let mut flags = serde_json::to_value(flags)?;
+    if let Some(flags) = flags.as_object_mut() {
+        flags.retain(|_, value| !value.is_null());
+    }
+    Ok(Serialized::defaults(flags))
 }

@@ -1,6 +1,10 @@
 //! Layers, ranges, secrets.
 
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+
 use super::*;
+use crate::commands::Cli;
 
 #[test]
 #[allow(clippy::result_large_err)] // figment's own signature
@@ -73,6 +77,229 @@ fn ranges_hold_for_every_layer() {
             let error = read.unwrap_err().to_string();
             assert!(error.contains(&name.to_lowercase()), "{error}");
             jail.set_env(format!("TINDERBOX_{name}"), "16");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_flag_of_every_subcommand_has_a_variable_and_a_key() {
+    let keys = serde_json::to_value(Settings::default()).unwrap();
+    let keys = keys.as_object().unwrap();
+    let cli = Cli::command();
+    let mut flags: Vec<&str> = std::iter::once(&cli)
+        .chain(cli.get_subcommands())
+        .flat_map(|command| command.get_arguments())
+        .filter(|argument| argument.get_long().is_some())
+        .map(|argument| argument.get_id().as_str())
+        // The name of the file can hardly be in it.
+        .filter(|flag| *flag != "config")
+        .collect();
+    flags.sort_unstable();
+    flags.dedup();
+    let mut variables = [NUMBERS, TEXTS].concat();
+    variables.sort_unstable();
+    assert_eq!(flags, variables);
+    let mut keys: Vec<&str> = keys.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(flags, keys);
+}
+
+/// Subcommand, key, its value in the file, in the variable, on the command line, and what the latter
+/// two are.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    Value,
+    Value,
+);
+
+#[test]
+#[allow(clippy::result_large_err)]
+fn flags_of_each_subcommand_win_over_their_variable_and_that_over_the_file() {
+    let cases: [Case; 17] = [
+        (
+            "run",
+            "prompt",
+            "\"1\"",
+            "2",
+            "--prompt=3",
+            json!("2"),
+            json!("3"),
+        ),
+        (
+            "run",
+            "system",
+            "\"a\"",
+            "b c",
+            "--system=d",
+            json!("b c"),
+            json!("d"),
+        ),
+        (
+            "run",
+            "temperature",
+            "1",
+            "0.5",
+            "--temperature=0.25",
+            json!(0.5),
+            json!(0.25),
+        ),
+        (
+            "run",
+            "seed",
+            "1",
+            "2",
+            "--seed=18446744073709551615",
+            json!(2),
+            json!(u64::MAX),
+        ),
+        (
+            "run",
+            "max_tokens",
+            "1",
+            "2",
+            "--max-tokens=3",
+            json!(2),
+            json!(3),
+        ),
+        ("pull", "model", "\"a\"", "b", "c", json!("b"), json!("c")),
+        (
+            "pull",
+            "json",
+            "true",
+            "true",
+            "--json=false",
+            json!(true),
+            json!(false),
+        ),
+        (
+            "list",
+            "json",
+            "true",
+            "false",
+            "--json",
+            json!(false),
+            json!(true),
+        ),
+        (
+            "doctor",
+            "json",
+            "true",
+            "false",
+            "--json",
+            json!(false),
+            json!(true),
+        ),
+        (
+            "doctor",
+            "device",
+            "\"a\"",
+            "cpu",
+            "--device=gpu",
+            json!("cpu"),
+            json!("gpu"),
+        ),
+        (
+            "bench",
+            "prompt_tokens",
+            "1",
+            "2,3",
+            "--prompt-tokens=4,5",
+            json!([2, 3]),
+            json!([4, 5]),
+        ),
+        (
+            "bench",
+            "batch",
+            "[1, 2]",
+            "3",
+            "--batch=4",
+            json!([3]),
+            json!([4]),
+        ),
+        (
+            "bench",
+            "output_tokens",
+            "1",
+            "2",
+            "--output-tokens=3",
+            json!(2),
+            json!(3),
+        ),
+        (
+            "bench",
+            "repetitions",
+            "1",
+            "2",
+            "--repetitions=3",
+            json!(2),
+            json!(3),
+        ),
+        (
+            "pack",
+            "out",
+            "\"a\"",
+            "b",
+            "--out=c",
+            json!("b"),
+            json!("c"),
+        ),
+        (
+            "pack",
+            "part_mib",
+            "1",
+            "2",
+            "--part-mib=3",
+            json!(2),
+            json!(3),
+        ),
+        (
+            "pack",
+            "embedding",
+            "\"q4_0\"",
+            "q4_1",
+            "--embedding=q8_0",
+            json!("q4_1"),
+            json!("q8_0"),
+        ),
+    ];
+    for (command, key, file, variable, flag, in_variable, on_line) in cases {
+        figment::Jail::expect_with(|jail| {
+            jail.create_file("t.toml", &format!("{key} = {file}\n"))?;
+            let read = |flag: Option<&str>| {
+                let line = ["tinderbox", command, "--config=t.toml"]
+                    .into_iter()
+                    .chain(flag);
+                let settings = Cli::parse_from(line).settings().unwrap();
+                serde_json::to_value(settings).unwrap()[key].clone()
+            };
+            let default = serde_json::to_value(Settings::default()).unwrap()[key].clone();
+            let in_file = read(None);
+            assert_ne!(in_file, default, "{command} {key}");
+            jail.set_env(format!("TINDERBOX_{}", key.to_uppercase()), variable);
+            assert_eq!(read(None), in_variable, "{command} {key}");
+            assert_eq!(read(Some(flag)), on_line, "{command} {key}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+#[allow(clippy::result_large_err)]
+fn what_are_no_numbers_is_refused_by_name() {
+    figment::Jail::expect_with(|jail| {
+        for wrong in ["4,many", "", "-1"] {
+            jail.set_env("TINDERBOX_BATCH", wrong);
+            let read = Settings::read(None, &Flags::default(), &ServeFlags::default());
+            let error = read.unwrap_err().to_string();
+            assert!(
+                error.contains("batch") && error.contains("numbers"),
+                "{error}"
+            );
         }
         Ok(())
     });
