@@ -150,6 +150,7 @@ async fn tokens_and_times_are_measured_whether_an_answer_streams_or_not() {
         let samples = scrape(&app).await;
         let of = |name: &str| samples[&format!(r#"tinderbox_{name}{{model="tiny"}}"#)];
         assert_eq!(of("prompt_tokens_total"), 3.0);
+        assert_eq!(of("cached_prompt_tokens_total"), 1.0);
         assert_eq!(of("generated_tokens_total"), 5.0);
         assert_eq!(of("queue_seconds_sum"), 0.25);
         // Asked, taken in, first token, end: a second each. A stream's head goes out in between.

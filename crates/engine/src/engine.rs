@@ -214,17 +214,19 @@ impl<R: Runner> Engine<R> {
         };
         let mut ended = Vec::new();
         for part in &plan.parts {
-            let sequence = &mut self.scheduler.running[part.sequence];
             let outputs = part.outputs.clone();
             let answer = match output {
                 Output::Logits(l) => Answer::Logits(&l[outputs.start * vocab..outputs.end * vocab]),
                 Output::Tokens(ids) => Answer::Tokens(&ids[outputs]),
             };
+            let sequence = &self.scheduler.running[part.sequence];
             let (generated, unread) = (sequence.generated(), sequence.is_reading());
-            let result = sequence.advance(part.rows, answer, &mut desk);
+            let result = self.scheduler.advance(part, answer, &mut desk);
+            let sequence = &self.scheduler.running[part.sequence];
             self.stats.generated_tokens += (sequence.generated() - generated) as u64;
             if unread && !sequence.is_reading() {
                 self.stats.prompt_tokens += sequence.prompt() as u64;
+                self.stats.cached_tokens += sequence.found() as u64;
             }
             match result {
                 Ok(false) => {}

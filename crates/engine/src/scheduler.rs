@@ -5,8 +5,11 @@
 //! not stop the answers. Where an answer needs a block and none is free, the youngest sequence
 //! gives its blocks back and waits to be computed again from its tokens. The oldest one therefore
 //! always advances, and since the context is no larger than all blocks together, it always fits.
+//!
+//! What is in the cache is not computed. Of several prompts that go on with the same block, the
+//! oldest computes it and the others wait for the next step, which finds it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
 use tinderbox_model::{Step, Want};
@@ -14,7 +17,7 @@ use tinderbox_protocol::Error;
 
 use crate::Limits;
 use crate::blocks::Blocks;
-use crate::sequence::Sequence;
+use crate::sequence::{Answer, Desk, Sequence};
 
 /// All sequences, and the KV blocks they hold.
 pub(crate) struct Scheduler {
@@ -94,8 +97,21 @@ impl Scheduler {
     /// Takes a running sequence out and its blocks back.
     pub fn remove(&mut self, index: usize) -> Sequence {
         let mut sequence = self.running.remove(index);
-        self.blocks.release(&mut sequence.table);
+        sequence.forget(&mut self.blocks);
         sequence
+    }
+
+    /// Takes in the answer to a part of the step, and what its rows left in the cache. Answers
+    /// whether the sequence is finished.
+    ///
+    /// # Errors
+    /// As [`Sequence::advance`].
+    pub fn advance(&mut self, part: &Part, answer: Answer, desk: &mut Desk) -> Result<bool, Error> {
+        let sequence = &mut self.running[part.sequence];
+        let before = sequence.cached;
+        let finished = sequence.advance(part.rows, answer, desk)?;
+        sequence.keep(before, &mut self.blocks);
+        Ok(finished)
     }
 
     /// Ends every sequence with an error.
@@ -112,6 +128,9 @@ impl Scheduler {
     pub fn plan(&mut self) -> Option<Plan> {
         self.make_room();
         self.admit();
+        for sequence in &mut self.running {
+            sequence.reuse(&mut self.blocks);
+        }
         if self.running.is_empty() {
             return None;
         }
@@ -129,9 +148,16 @@ impl Scheduler {
             .prefill_rows
             .min(self.max_rows - plan.step.tokens.len());
         let mut scores_left = self.score_rows;
+        // Blocks this step fills.
+        let mut coming = HashSet::new();
         for (index, sequence) in self.running.iter().enumerate() {
             let mut rows = sequence.pending().min(rows_left);
             if sequence.pending() == 1 || rows == 0 {
+                continue;
+            }
+            let next = |content| self.blocks.next(&sequence.table, content, sequence.cached);
+            if next(sequence.content(sequence.reusable())).is_some_and(|key| coming.contains(&key))
+            {
                 continue;
             }
             let scored = sequence.scored(rows);
@@ -141,6 +167,7 @@ impl Scheduler {
             if rows > 0 {
                 scores_left -= sequence.scored(rows).len();
                 rows_left -= rows;
+                coming.extend(next(sequence.content(sequence.cached + rows)));
                 plan.add(index, sequence, rows);
             }
         }
@@ -167,13 +194,15 @@ impl Scheduler {
         while !self.running.is_empty() {
             self.put_back();
         }
+        self.blocks.forget();
     }
 
     /// Puts the youngest running sequence back in front of those that wait.
     fn put_back(&mut self) {
-        let mut youngest = self.remove(self.running.len() - 1);
-        youngest.forget();
-        self.waiting.push_front(youngest);
+        if let Some(mut youngest) = self.running.pop() {
+            youngest.forget(&mut self.blocks);
+            self.waiting.push_front(youngest);
+        }
     }
 
     /// Lets waiting sequences in, in their order, while there are places and blocks.
@@ -181,13 +210,15 @@ impl Scheduler {
         while self.running.len() < self.max_sequences
             && let Some(next) = self.waiting.front_mut()
         {
-            let needed = self.blocks.needed(next.tokens.len());
+            next.reuse(&mut self.blocks);
+            let needed = self.blocks.missing(&next.table, next.tokens.len());
             // Each running sequence may soon need a block; without these to spare the newcomer
             // would give its own back after a step or two.
             let spare = self.running.len();
             if needed + spare > self.blocks.free()
                 || !self.blocks.grow(&mut next.table, next.tokens.len())
             {
+                next.forget(&mut self.blocks);
                 break;
             }
             self.running.extend(self.waiting.pop_front());

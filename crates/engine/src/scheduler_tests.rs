@@ -1,6 +1,6 @@
 //! The scheduler without any model.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -57,10 +57,17 @@ fn case(max_sequences: usize, prefill_rows: usize, max_rows: usize, blocks: usiz
 }
 
 impl Case {
+    /// A prompt that begins as no other of the first ten.
     fn add(&mut self, prompt: usize, max_tokens: usize, prompt_logprobs: bool) {
+        let own = self.readers.len() % VOCAB;
+        let tokens = (0..prompt).map(|at| if at == 0 { own as u32 } else { 1 });
+        self.ask(tokens.collect(), max_tokens, prompt_logprobs);
+    }
+
+    fn ask(&mut self, tokens: Vec<u32>, max_tokens: usize, prompt_logprobs: bool) {
         let mut submission = Submission {
             id: format!("{}", self.readers.len()),
-            tokens: vec![1; prompt],
+            tokens,
             max_tokens: Some(max_tokens),
             prompt_logprobs: prompt_logprobs.then_some(1),
             ..Submission::default()
@@ -95,11 +102,8 @@ impl Case {
         let mut ended = Vec::new();
         for part in &plan.parts {
             let range = part.outputs.start * VOCAB..part.outputs.end * VOCAB;
-            let sequence = &mut self.scheduler.running[part.sequence];
-            if sequence
-                .advance(part.rows, Answer::Logits(&logits[range]), &mut desk)
-                .unwrap()
-            {
+            let answer = Answer::Logits(&logits[range]);
+            if self.scheduler.advance(part, answer, &mut desk).unwrap() {
                 ended.push(part.sequence);
             }
         }
@@ -205,33 +209,78 @@ fn the_youngest_gives_its_blocks_back_and_comes_first_again() {
     assert_eq!(
         case.step(),
         rows(&[("1", 9)]),
-        "prompt and answer are computed again"
+        "prompt and answer are computed again, for the oldest took all blocks"
     );
+}
+
+#[test]
+fn a_sequence_put_back_finds_what_is_left_of_it() {
+    let mut case = case(4, 100, 100, 5);
+    case.add(8, 4, false);
+    case.add(8, 4, false);
+    assert_eq!(case.step(), rows(&[("0", 8), ("1", 8)]));
+    assert_eq!(case.step(), rows(&[("0", 1)]), "one block for two answers");
+    assert_eq!(case.scheduler.preempted, 1);
+    case.step();
+    case.step();
+    assert_eq!(case.step(), rows(&[("1", 1)]), "its prompt is still there");
+}
+
+#[test]
+fn of_equal_prompts_the_first_is_computed_and_the_others_find_it() {
+    let mut case = case(4, 16, 100, 64);
+    for _ in 0..3 {
+        case.ask(vec![1; 30], 2, false);
+    }
+    assert_eq!(case.step(), rows(&[("0", 16)]), "the others wait");
+    // Its last block is not full and nobody's to share.
+    assert_eq!(case.step(), rows(&[("0", 14)]));
+    assert_eq!(case.step(), rows(&[("0", 1), ("1", 2), ("2", 2)]));
+    assert_eq!(case.step(), rows(&[("1", 1), ("2", 1)]));
+    assert!(case.scheduler.is_idle());
+}
+
+#[test]
+fn a_scored_prompt_is_computed_whole_and_what_it_leaves_is_found() {
+    let mut case = case(4, 100, 100, 64);
+    case.ask(vec![1; 12], 1, false);
+    case.step();
+    case.ask(vec![1; 12], 1, true);
+    for chunk in [3, 3, 3, 3] {
+        assert_eq!(case.step(), rows(&[("1", chunk)]));
+    }
+    case.ask(vec![1; 13], 1, false);
+    assert_eq!(case.step(), rows(&[("2", 1)]));
 }
 
 proptest! {
     #[test]
     fn every_mix_ends_with_every_block_free(
-        sequences in prop::collection::vec((1usize..20, 0usize..12, any::<bool>()), 1..12),
+        sequences in prop::collection::vec((1usize..20, 0usize..12, 0u32..3, any::<bool>()), 1..12),
         max_sequences in 1usize..6,
         prefill_rows in 1usize..9,
         max_rows in 1usize..12,
         blocks in 8usize..14,
     ) {
         let mut case = case(max_sequences, prefill_rows, max_rows, blocks);
-        for (prompt, max_tokens, scored) in sequences {
-            case.add(prompt, max_tokens, scored);
+        for (prompt, max_tokens, text, scored) in sequences {
+            // Texts that share their first block, or all.
+            let tokens = (0..prompt).map(|at| if at < BLOCK { 1 } else { text });
+            case.ask(tokens.collect(), max_tokens, scored);
         }
         for _ in 0..20_000 {
             let Some(plan) = case.scheduler.plan() else { break };
             let step = &plan.step;
             prop_assert!(!step.tokens.is_empty() && step.tokens.len() <= max_rows);
-            let held: Vec<u32> = (case.scheduler.running.iter())
-                .flat_map(|s| s.table.iter().copied()).collect();
-            prop_assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len());
+            let mut holders = BTreeMap::<u32, usize>::new();
+            for id in case.scheduler.running.iter().flat_map(|s| &s.table) {
+                *holders.entry(*id).or_default() += 1;
+            }
+            prop_assert_eq!(holders.len() + case.scheduler.blocks.free(), blocks);
             for (position, sequence) in step.positions.iter().zip(&step.sequences) {
                 let table = &step.tables[*sequence as usize];
-                prop_assert!((*position as usize) < table.len() * BLOCK);
+                let place = table.get(*position as usize / BLOCK);
+                prop_assert_eq!(place.map(|id| holders[id]), Some(1), "its own block");
             }
             case.take_in(&plan);
         }

@@ -9,6 +9,7 @@ use tinderbox_protocol::{
 };
 
 use crate::Submission;
+use crate::blocks::{Blocks, Content};
 use crate::constraint::Walk;
 use crate::logprobs::LogSoftmax;
 use crate::sampler::{Candidate, Sampler};
@@ -36,7 +37,10 @@ pub(crate) struct Sequence {
     pub cached: usize,
     /// KV blocks that hold them, and room for the pending ones.
     pub table: Vec<u32>,
+    adapter: Option<u64>,
     prompt: usize,
+    /// Prompt tokens no step was taken for so far.
+    found: usize,
     max_tokens: usize,
     min_tokens: usize,
     ignore_eos: bool,
@@ -92,6 +96,7 @@ impl Sequence {
         let Submission {
             id,
             tokens,
+            adapter,
             sampling,
             stop,
             guide,
@@ -122,7 +127,9 @@ impl Sequence {
             id,
             cached: 0,
             table: Vec::new(),
+            adapter,
             prompt: tokens.len(),
+            found: tokens.len(),
             max_tokens,
             min_tokens: stop.min_tokens,
             ignore_eos: stop.ignore_eos,
@@ -177,9 +184,51 @@ impl Sequence {
         self.events.is_closed()
     }
 
-    /// Gives up what is cached, to be computed again from the tokens.
-    pub fn forget(&mut self) {
+    /// Prompt tokens that were found in the cache, once the prompt has been read.
+    pub fn found(&self) -> usize {
+        self.found
+    }
+
+    /// The first `tokens` tokens.
+    pub fn content(&self, tokens: usize) -> Content<'_> {
+        Content {
+            adapter: self.adapter,
+            tokens: &self.tokens[..tokens],
+        }
+    }
+
+    /// Tokens that need not be computed where they are in the cache: all but the last, and none from
+    /// the first on that still scores another.
+    pub fn reusable(&self) -> usize {
+        let scores = self.scored(self.pending());
+        match scores.is_empty() {
+            true => self.tokens.len() - 1,
+            false => scores.start,
+        }
+    }
+
+    /// Takes what others left in the cache.
+    pub fn reuse(&mut self, blocks: &mut Blocks) {
+        let content = Content {
+            adapter: self.adapter,
+            tokens: &self.tokens[..self.reusable()],
+        };
+        self.cached = blocks.find(&mut self.table, content, self.cached);
+    }
+
+    /// Leaves to others what was computed beyond the first `before` tokens.
+    pub fn keep(&mut self, before: usize, blocks: &mut Blocks) {
+        let content = Content {
+            adapter: self.adapter,
+            tokens: &self.tokens[..self.cached],
+        };
+        blocks.learn(&mut self.table, content, before);
+    }
+
+    /// Gives its blocks back, to be computed again from the tokens.
+    pub fn forget(&mut self, blocks: &mut Blocks) {
         self.cached = 0;
+        blocks.release(&mut self.table);
     }
 
     /// Of the next `rows` rows, those that score the prompt token after them.
@@ -226,10 +275,14 @@ impl Sequence {
             }
         };
         self.cached += rows;
+        if self.started.is_some() {
+            self.found = self.found.saturating_sub(rows);
+        }
         if self.pending() > 0 {
             return Ok(false);
         }
-        if let Some(started) = self.started.take() {
+        if let Some(mut started) = self.started.take() {
+            started.cached_tokens = self.found;
             self.send(Ok(Event::Started(started)));
         }
         match id {

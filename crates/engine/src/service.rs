@@ -106,6 +106,7 @@ impl Service {
             id: request.id,
             tokens: tokens.ids,
             added_bos: tokens.added_bos,
+            adapter: None,
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: request.stop,

@@ -18,12 +18,14 @@ pub struct Stats {
     /// Sequences taken in and not running: new ones, and running ones that had to give back their
     /// KV blocks.
     pub waiting: usize,
-    /// KV blocks nobody holds.
+    /// KV blocks nobody holds, those among them whose tokens stay in the cache.
     pub free_blocks: usize,
     /// KV blocks there are.
     pub blocks: usize,
     /// Prompt tokens of all prompts read since the start.
     pub prompt_tokens: u64,
+    /// Of these, found in the cache in place of being computed.
+    pub cached_tokens: u64,
     /// Tokens generated since the start.
     pub generated_tokens: u64,
     /// Sequences that came to their end since the start.

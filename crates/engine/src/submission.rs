@@ -14,6 +14,9 @@ pub struct Submission {
     /// `tokens[0]` is a BOS the caller did not write: it has no entry among the prompt's logprobs,
     /// and it stays where the prompt is cut.
     pub added_bos: bool,
+    /// Number of the adapter the prompt and the answer are computed with. It means the same adapter
+    /// for as long as the engine lives: what was computed with one is not used for another.
+    pub adapter: Option<u64>,
     /// Most tokens to generate; `None` is the rest of the context.
     pub max_tokens: Option<usize>,
     /// How the next token is chosen.

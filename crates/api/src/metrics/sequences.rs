@@ -11,6 +11,7 @@ use crate::{Context, Place};
 
 pub(super) struct Sequences {
     prompt_tokens: IntCounterVec,
+    cached_tokens: IntCounterVec,
     generated_tokens: IntCounterVec,
     queue: HistogramVec,
     first_token: HistogramVec,
@@ -26,6 +27,10 @@ impl Sequences {
             prompt_tokens: counters(
                 "tinderbox_prompt_tokens_total",
                 "Tokens in: those of each sequence's prompt, added BOS included.",
+            ),
+            cached_tokens: counters(
+                "tinderbox_cached_prompt_tokens_total",
+                "Of the tokens in, those found in the prefix cache in place of being computed.",
             ),
             generated_tokens: counters(
                 "tinderbox_generated_tokens_total",
@@ -146,6 +151,8 @@ impl Meter {
                     .prompt_tokens
                     .with_label_values(&model)
                     .inc_by(tokens as u64);
+                let cached = sequences.cached_tokens.with_label_values(&model);
+                cached.inc_by(started.cached_tokens as u64);
                 sequences.lorax.input.observe(tokens as f64);
                 let queue = sequences.queue.with_label_values(&model);
                 queue.observe(started.queued.as_secs_f64());

@@ -111,46 +111,46 @@ fn a_seed_gives_the_same_text_and_no_seed_a_fresh_one_that_can_be_used_again() {
 
 #[test]
 fn penalties_count_what_was_generated_even_before_a_preemption() {
-    let prompt = [3, 1, 4, 1, 5];
-    let mut penalized = submission(&prompt, 60);
-    penalized.sampling.presence_penalty = 0.5;
-    penalized.sampling.frequency_penalty = 1.5;
-    penalized.sampling.repetition_penalty = 1.2;
-
-    let mut tokens = prompt.to_vec();
-    while tokens.len() < 65 {
-        let mut logits = logits_after(&tokens);
-        for (id, logit) in (0..).zip(&mut logits) {
-            let count = tokens[5..].iter().filter(|token| **token == id).count();
-            if tokens.contains(&id) {
-                *logit = if *logit > 0.0 {
-                    *logit / 1.2
-                } else {
-                    *logit * 1.2
-                };
+    // Each begins in its own way, so that they share no block.
+    let prompts = [3, 4, 5, 6].map(|first| [first, 1, 4, 1, 5]);
+    let penalized = |prompt: &[u32]| {
+        let mut penalized = submission(prompt, 60);
+        penalized.sampling.presence_penalty = 0.5;
+        penalized.sampling.frequency_penalty = 1.5;
+        penalized.sampling.repetition_penalty = 1.2;
+        penalized
+    };
+    let expected = |prompt: &[u32]| {
+        let mut tokens = prompt.to_vec();
+        while tokens.len() < 65 {
+            let mut logits = logits_after(&tokens);
+            for (id, logit) in (0..).zip(&mut logits) {
+                let count = tokens[5..].iter().filter(|token| **token == id).count();
+                if tokens.contains(&id) {
+                    *logit = if *logit > 0.0 {
+                        *logit / 1.2
+                    } else {
+                        *logit * 1.2
+                    };
+                }
+                if count > 0 {
+                    *logit -= 0.5 + 1.5 * count as f32;
+                }
             }
-            if count > 0 {
-                *logit -= 0.5 + 1.5 * count as f32;
-            }
+            tokens.push(argmax(&logits));
         }
-        tokens.push(argmax(&logits));
-    }
-    assert_ne!(
-        tokens[5..],
-        continuation(&prompt, 60),
-        "the penalties change something"
-    );
-
-    let (answers, _) = serve(
-        HashModel::new(32, 4, 64),
-        Limits::default(),
-        async |handle| {
-            let answers = join_all((0..4).map(|_| answer(handle, penalized.clone()))).await;
-            assert!(handle.stats().preempted > 0);
-            answers
-        },
-    );
-    for answer in answers {
-        assert_eq!(answer.ids(), tokens[5..]);
+        tokens.split_off(5)
+    };
+    let model = HashModel::new(32, 4, 64);
+    let (answers, _) = serve(model, Limits::default(), async |handle| {
+        let all = prompts.iter().map(|p| answer(handle, penalized(p)));
+        let answers = join_all(all).await;
+        assert!(handle.stats().preempted > 0);
+        answers
+    });
+    for (prompt, answer) in prompts.iter().zip(answers) {
+        assert_eq!(answer.ids(), expected(prompt));
+        let plain = continuation(prompt, 60);
+        assert_ne!(answer.ids(), plain, "the penalties change something");
     }
 }

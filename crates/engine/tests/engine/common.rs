@@ -18,18 +18,22 @@ pub const CONTEXT: usize = 120;
 /// What the clock goes on by, each time somebody looks.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// Steps and what they were asked for.
+pub type Log = Arc<Mutex<Vec<(Step, Want)>>>;
+
 /// Logits that follow from all tokens so far, read through the block tables: a wrong block, a
 /// missing row or another sequence's token changes everything after it.
 pub struct HashModel {
     pub blocks: usize,
     pub block_size: usize,
     pub max_rows: usize,
+    pub context: usize,
     /// Steps at which to fail, and how.
     pub faults: Vec<(usize, RunnerError)>,
     /// Whether it can start again on another device.
     pub recovers: bool,
     /// The steps so far.
-    pub log: Arc<Mutex<Vec<(Step, Want)>>>,
+    pub log: Log,
     cells: Vec<u32>,
 }
 
@@ -41,6 +45,7 @@ impl HashModel {
             blocks,
             block_size,
             max_rows,
+            context: CONTEXT,
             faults: Vec::new(),
             recovers: false,
             log,
@@ -93,7 +98,7 @@ impl Runner for HashModel {
     }
 
     fn context(&self) -> usize {
-        CONTEXT
+        self.context
     }
 
     async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
@@ -201,6 +206,8 @@ pub fn serve_simply<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
 pub struct Answer {
     pub started: Option<Started>,
     pub queued: Duration,
+    /// Prompt tokens found in the cache.
+    pub cached: usize,
     pub tokens: Vec<Token>,
     pub finish: Option<Finish>,
     pub error: Option<Error>,
@@ -249,10 +256,11 @@ pub async fn collect(mut stream: EventStream) -> Answer {
         match event {
             Ok(Event::Started(started)) => {
                 assert!(answer.started.is_none() && answer.tokens.is_empty());
-                // How long it waited depends on the others.
-                answer.queued = started.queued;
+                // How long it waited and what it found depends on the others.
+                (answer.queued, answer.cached) = (started.queued, started.cached_tokens);
                 answer.started = Some(Started {
                     queued: Duration::ZERO,
+                    cached_tokens: 0,
                     ..started
                 });
             }

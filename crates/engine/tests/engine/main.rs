@@ -1,9 +1,11 @@
 //! The whole engine over a model without weights.
 
 mod batching;
+mod cache;
 mod common;
 mod constraints;
 mod events;
+mod exact;
 mod faults;
 mod logprobs;
 mod service;

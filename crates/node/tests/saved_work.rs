@@ -1,0 +1,51 @@
+//! What a server need not compute, as its callers see it.
+
+mod common;
+
+use common::Server;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+async fn post(server: &Server, path: &str, body: Value) -> String {
+    let request = Client::new().post(format!("{}{path}", server.url));
+    let response = request.json(&body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_prompt_asked_again_is_counted_as_cached_whole_and_streamed() {
+    let server = Server::start(|_| {});
+    let prompt: Vec<u32> = (0..500).map(|at| 4 + at * at % 60).collect();
+    let ask = |stream: bool| {
+        let mut body =
+            json!({"prompt": prompt, "max_tokens": 5, "temperature": 0, "stream": stream});
+        if stream {
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        post(&server, "/v1/completions", body)
+    };
+    let [first, second] = [ask(false).await, ask(false).await]
+        .map(|body| serde_json::from_str::<Value>(&body).unwrap());
+    let usage = |answer: &Value| answer["usage"].clone();
+    let counted = |cached: usize| {
+        json!({"prompt_tokens": 500, "completion_tokens": 5, "total_tokens": 505,
+            "prompt_tokens_details": {"cached_tokens": cached}})
+    };
+    assert_eq!(usage(&first), counted(0));
+    assert_eq!(usage(&second), counted(496));
+    assert_eq!(first["choices"], second["choices"]);
+
+    let stream = ask(true).await;
+    let events = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: {"));
+    let last = events.last().map(|event| format!("{{{event}"));
+    let last: Value = serde_json::from_str(&last.unwrap()).unwrap();
+    assert_eq!(usage(&last), counted(496));
+
+    let metrics = Client::new().get(format!("{}/metrics", server.url));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let line = r#"tinderbox_cached_prompt_tokens_total{model="tiny"} 992"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
