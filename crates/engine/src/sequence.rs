@@ -189,10 +189,15 @@ impl Sequence {
         self.found
     }
 
+    /// The adapter under whose number its blocks are known.
+    fn adapter_number(&self) -> Option<u64> {
+        self.adapter
+    }
+
     /// The first `tokens` tokens.
     pub fn content(&self, tokens: usize) -> Content<'_> {
         Content {
-            adapter: self.adapter,
+            adapter: self.adapter_number(),
             tokens: &self.tokens[..tokens],
         }
     }
@@ -210,7 +215,7 @@ impl Sequence {
     /// Takes what others left in the cache.
     pub fn reuse(&mut self, blocks: &mut Blocks) {
         let content = Content {
-            adapter: self.adapter,
+            adapter: self.adapter_number(),
             tokens: &self.tokens[..self.reusable()],
         };
         self.cached = blocks.find(&mut self.table, content, self.cached);
@@ -219,7 +224,7 @@ impl Sequence {
     /// Leaves to others what was computed beyond the first `before` tokens.
     pub fn keep(&mut self, before: usize, blocks: &mut Blocks) {
         let content = Content {
-            adapter: self.adapter,
+            adapter: self.adapter_number(),
             tokens: &self.tokens[..self.cached],
         };
         blocks.learn(&mut self.table, content, before);
