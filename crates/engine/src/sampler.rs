@@ -72,20 +72,16 @@ impl Sampler {
             return argmax(logits).filter(|best| logits[*best as usize].is_finite());
         }
         candidates.clear();
-        let weight = 0.0;
-        let all = (0..).zip(logits);
+        let candidate = |id, logit| Candidate {
+            id,
+            logit,
+            weight: 0.0,
+        };
         match mask {
-            None => candidates.extend(all.map(|(id, l)| Candidate {
-                id,
-                logit: *l,
-                weight,
-            })),
-            // What is not allowed keeps its place, so that penalties and bias find theirs.
-            Some(mask) => candidates.extend(all.map(|(id, l)| {
-                let allowed = (id as usize) < mask.len() && mask.is_allowed(id);
-                let logit = if allowed { *l } else { f32::NEG_INFINITY };
-                Candidate { id, logit, weight }
-            })),
+            None => candidates.extend((0..).zip(logits).map(|(id, l)| candidate(id, *l))),
+            Some(mask) => mask.iter_set_entries(|id| {
+                candidates.extend(logits.get(id).map(|l| candidate(id as u32, *l)));
+            }),
         }
         self.penalize(candidates);
         candidates.retain(|c| c.logit > f32::NEG_INFINITY); // drops NaN too
@@ -109,11 +105,11 @@ impl Sampler {
         s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0
     }
 
-    /// Penalties and bias. `candidates[i]` is token `i` here.
+    /// Penalties and bias. The candidates are in the order of their ids here.
     fn penalize(&self, candidates: &mut [Candidate]) {
         let s = &self.sampling;
         for (id, count) in &self.seen {
-            let Some(candidate) = candidates.get_mut(*id as usize) else {
+            let Some(candidate) = find(candidates, *id) else {
                 continue;
             };
             let logit = &mut candidate.logit;
@@ -127,7 +123,7 @@ impl Sampler {
             }
         }
         for (id, bias) in &s.logit_bias {
-            if let Some(candidate) = candidates.get_mut(*id as usize) {
+            if let Some(candidate) = find(candidates, *id) {
                 candidate.logit += bias;
             }
         }
@@ -186,6 +182,12 @@ impl Sampler {
         }
         last
     }
+}
+
+/// A token's candidate among those in the order of their ids.
+fn find(candidates: &mut [Candidate], id: u32) -> Option<&mut Candidate> {
+    let index = candidates.binary_search_by_key(&id, |c| c.id).ok()?;
+    candidates.get_mut(index)
 }
 
 fn total(candidates: &[Candidate]) -> f64 {

@@ -5,7 +5,12 @@
 //! after it takes the chosen one. The mask of the next token depends only on tokens already chosen,
 //! so it is computed beside the forward pass.
 
+mod gbnf;
 mod grammar;
+mod lark;
+mod schema;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 mod walk;
 
@@ -125,7 +130,7 @@ impl std::fmt::Debug for Guide {
 
 /// Bytes of stack for compiling: it recurses where a constraint nests, as deep as its bounds allow.
 #[cfg(feature = "threads")]
-const STACK: usize = 64 << 20;
+const STACK: usize = 256 << 20;
 
 /// Runs `work` where the stack is deep.
 #[cfg(feature = "threads")]

@@ -9,5 +9,6 @@ mod exact;
 mod faults;
 mod logprobs;
 mod service;
+mod smollm2;
 mod tiny;
 mod tiny_file;
