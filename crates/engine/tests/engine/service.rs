@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use tinderbox_engine::{Engine, Handle, Limits, Service};
 use tinderbox_protocol::{
-    Chat, Error, Inference, Message, ModelCard, Phase, Prompt, Request, Sampling,
+    Chat, Constraint, Error, FinishReason, Inference, Message, ModelCard, Phase, Prompt, Request,
+    Sampling,
 };
 
 use crate::common::*;
@@ -226,4 +227,31 @@ fn the_tokenizer_tells_about_itself_and_health_about_the_engine() {
     assert_eq!(service.health().details["device"], "paper");
     handle.stop();
     assert_eq!(service.health().phase, Phase::Stopping);
+}
+
+#[test]
+fn a_request_is_held_to_its_constraint() {
+    let held = |constraint| Request {
+        constraint: Some(constraint),
+        max_tokens: Some(30),
+        ..request(text("hello", None))
+    };
+    let bare = || service(false, "");
+    for constraint in [
+        Constraint::Regex("(ab|c){3}( x)?hello".into()),
+        Constraint::Gbnf("root ::= (\"ab\" | \"c\"){3} \" x\"? \"hello\"".into()),
+        Constraint::Lark("start: (\"ab\" | \"c\")~3 \" x\"? \"hello\"".into()),
+    ] {
+        let answer = ask(bare(), held(constraint.clone()));
+        // The engine of these tests shows other texts than the tokenizer has.
+        let text = block_on(bare().0.decode("", &answer.ids())).unwrap();
+        let held = text.trim_end_matches("hello").trim_end_matches(" x");
+        assert_eq!(held.replace("ab", "c"), "ccc", "{text}");
+        assert_eq!(answer.finish().reason, FinishReason::Complete);
+    }
+    let wrong = Constraint::JsonSchema(serde_json::json!({"items": {"not": {}}}));
+    let Error::Constraint { place, .. } = refusal(held(wrong)) else {
+        panic!("another error")
+    };
+    assert_eq!(place, "/items/not");
 }

@@ -9,7 +9,9 @@ use super::{Node, Rule, wrong};
 
 /// Refuses rules that can never end, and rules that begin with themselves.
 pub(super) fn check(rules: &[Rule]) -> Result<(), Error> {
-    let ending = grow(rules, |node, ending| node.holds(&|rule| ending[rule], true));
+    let ending = grow(rules, |node, ending| {
+        node.holds(&|rule: usize| ending[rule], true)
+    });
     if let Some(endless) = ending.iter().position(|ending| !ending) {
         return Err(wrong(&rules[endless], "never comes to an end"));
     }
@@ -31,7 +33,9 @@ pub(super) fn check(rules: &[Rule]) -> Result<(), Error> {
 
 /// The rules that match the empty text.
 fn empty(rules: &[Rule]) -> Vec<bool> {
-    grow(rules, |node, empty| node.holds(&|rule| empty[rule], false))
+    grow(rules, |node, empty| {
+        node.holds(&|rule: usize| empty[rule], false)
+    })
 }
 
 /// What holds for each rule, where it follows from what holds for others.
@@ -100,7 +104,7 @@ impl Node {
             Node::Sequence(nodes) => {
                 for node in nodes {
                     node.first(empty, found);
-                    if !node.holds(&|rule| empty[rule], false) {
+                    if !node.holds(&|rule: usize| empty[rule], false) {
                         return;
                     }
                 }
