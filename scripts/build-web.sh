@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 
 scripts/setup-wasm.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
-RUSTFLAGS='-C target-feature=+simd128' cargo build --release --target wasm32-unknown-unknown -p tinderbox-web --lib
+RUSTFLAGS='-C target-feature=+simd128' cargo build --profile web --target wasm32-unknown-unknown -p tinderbox-web --lib
 .cache/tools/bin/wasm-bindgen --target web --remove-name-section --remove-producers-section \
-    --out-name tinderbox_web --out-dir "$target/web-wasm" "$target/wasm32-unknown-unknown/release/tinderbox_web.wasm"
+    --out-name tinderbox_web --out-dir "$target/web-wasm" "$target/wasm32-unknown-unknown/web/tinderbox_web.wasm"
 
 for folder in crates/web www; do
     scripts/npm.sh "$folder"
