@@ -20,7 +20,7 @@ if (!file) {
     process.exit(2);
 }
 
-// Ours has one thread in a tab whatever it is given. A software adapter gives a token or less a second.
+// A software adapter gives a token or less a second.
 const SETUPS = {
     cpu1: {device: "cpu", threads: 1, prompt: 256, decode: 64},
     cpu2: {device: "cpu", threads: 2, prompt: 256, decode: 64},

@@ -6,13 +6,29 @@ cd "$(dirname "$0")/.."
 
 scripts/setup-wasm.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
-RUSTFLAGS='-C target-feature=+simd128' cargo build --profile web --target wasm32-unknown-unknown -p tinderbox-web --lib
-.cache/tools/bin/wasm-bindgen --target web --remove-name-section --remove-producers-section \
-    --out-name tinderbox_web --out-dir "$target/web-wasm" "$target/wasm32-unknown-unknown/web/tinderbox_web.wasm"
+export TINDERBOX_WASM=$target/web-wasm
+
+# Builds a module in a folder of its own: NAME FOLDER RUSTFLAGS [OPTIONS OF CARGO...]
+module() {
+    local name=$1 folder=$2
+    RUSTFLAGS="-C target-feature=+simd128$3" cargo build --profile web --target wasm32-unknown-unknown -p tinderbox-web --lib \
+        --target-dir "$folder" "${@:4}"
+    .cache/tools/bin/wasm-bindgen --target web --remove-name-section --remove-producers-section \
+        --out-name "$name" --out-dir "$TINDERBOX_WASM" "$folder/wasm32-unknown-unknown/web/tinderbox_web.wasm"
+}
+
+module tinderbox_web "$target" ""
+# Threads share memory, which the standard library as it is shipped does not know of. cargo takes its sources only where unstable
+# features are allowed; the folder is another one because that changes how every crate is built.
+shared=,+atomics,+bulk-memory
+for argument in --shared-memory --import-memory --max-memory=4294967296 --export={__wasm_init_tls,__tls_size,__tls_align,__tls_base}; do
+    shared+=" -C link-arg=$argument"
+done
+RUSTC_BOOTSTRAP=1 module tinderbox_web_threads "$target/web-threads" "$shared" \
+    --no-default-features --features threads -Zbuild-std=std,panic_abort
 
 for folder in crates/web www; do
     scripts/npm.sh "$folder"
-    TINDERBOX_WASM=$target/web-wasm npm run build --prefix "$folder" --silent
+    npm run build --prefix "$folder" --silent
 done
-echo "sizes, gzip: wasm $(gzip -9c crates/web/dist/tinderbox_web_bg.wasm | wc -c), worker $(gzip -9c crates/web/dist/worker.js | wc -c)," \
-    "package $(gzip -9c crates/web/dist/tinderbox.js | wc -c)"
+echo "sizes, gzip: $(cd crates/web/dist && for file in *.wasm *.js; do echo "$file $(gzip -9c "$file" | wc -c)"; done | paste -sd, | sed 's/,/, /g')"

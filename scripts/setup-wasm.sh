@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes `cargo build --target wasm32-unknown-unknown` work, and installs the wasm-bindgen tool that the wasm test needs.
-# Asks rustup first. Where rustup cannot download, builds the standard library from Debian's package of its sources.
+# Makes `cargo build --target wasm32-unknown-unknown` work, also with `-Zbuild-std` (the browser's module with threads has a standard
+# library of its own), and installs the wasm-bindgen tool that the wasm test needs.
+# Asks rustup first. Where rustup cannot download, takes the standard library's sources from Debian's package of them.
 # Does nothing, quickly, when all is there. Exit status 1: not possible here, and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +10,7 @@ target=wasm32-unknown-unknown
 version=$(rustc --version | cut -d' ' -f2)
 sysroot=$(rustc --print sysroot)
 libdir=$sysroot/lib/rustlib/$target/lib
+src=$sysroot/lib/rustlib/src/rust
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -18,13 +20,15 @@ std_works() {
     rustc --test --target "$target" --emit metadata -o "$work/probe.rmeta" "$work/probe.rs" 2>/dev/null
 }
 
+have_sources() { [[ -r $src/library/std/Cargo.toml ]]; }
+
 # Debian's own mirror as this machine's apt knows it.
 debian_mirror() {
     apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" {print $2; exit}'
 }
 
 # Fetches rust-src in exactly the compiler's version through an apt state of its own (so root is not needed and the
-# machine's sources stay as they are; apt checks the signatures), and unpacks it to $work/rust-src.
+# machine's sources stay as they are; apt checks the signatures), and lays it where cargo looks for it.
 fetch_sources() {
     local mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite
     mirror=$(debian_mirror)
@@ -42,14 +46,12 @@ fetch_sources() {
     [[ -n $package ]] || return 1
     (cd "$work" && apt-get "${options[@]}" download "rust-src=$package") || return 1
     dpkg -x "$work"/rust-src_*.deb "$work/rust-src"
+    mkdir -p "$src"
+    cp -rL "$work/rust-src/usr/src/rustc-$version/library" "$src/library"
 }
 
 # Builds std from those sources once and lays its rlibs where a plain --target finds them.
 build_std() {
-    local src=$sysroot/lib/rustlib/src/rust
-    mkdir -p "$src"
-    rm -rf "$src/library"
-    cp -rL "$work/rust-src/usr/src/rustc-$version/library" "$src/library"
     mkdir -p "$work/std/src"
     echo '#![no_std]' >"$work/std/src/lib.rs"
     printf '[package]\nname = "std-for-wasm"\nedition = "2024"\n[profile.release]\nopt-level = 3\n[workspace]\n' >"$work/std/Cargo.toml"
@@ -63,12 +65,18 @@ if ! std_works; then
     echo "$target: asking rustup"
     timeout 300 rustup target add "$target" || echo "$target: rustup cannot; trying the sources that Debian ships"
 fi
-if ! std_works && command -v apt-get dpkg >/dev/null && fetch_sources; then
+if ! have_sources; then
+    timeout 300 rustup component add rust-src || echo "rust-src: rustup cannot; trying the sources that Debian ships"
+fi
+if ! have_sources && command -v apt-get dpkg >/dev/null; then
+    fetch_sources || true
+fi
+if ! std_works && have_sources; then
     build_std
 fi
-if ! std_works; then
-    echo "$target: no standard library for rustc $version. Run 'rustup target add $target' where it can download," \
-        "or install the rust-src of the same version and run this again." >&2
+if ! std_works || ! have_sources; then
+    echo "$target: no standard library, or not its sources, for rustc $version. Run 'rustup target add $target' and" \
+        "'rustup component add rust-src' where they can download, or install the rust-src of the same version and run this again." >&2
     exit 1
 fi
 

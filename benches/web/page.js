@@ -2,9 +2,9 @@
 
 /** What both engines are asked: `load` the files of a model, then `complete` a prompt and tell when each token came. */
 const ENGINES = {
-  async tinderbox({ files, device, context }) {
+  async tinderbox({ files, device, threads, context }) {
     const { Tinderbox } = await import("/tinderbox/tinderbox.js");
-    const engine = await Tinderbox.load({ model: files, device, contextLength: context });
+    const engine = await Tinderbox.load({ model: files, device, threads, contextLength: context });
     const { description } = await engine.report();
     return {
       description,

@@ -16,17 +16,22 @@ const catalog = models.filter(({ file }) => file.length === 1)
 await rm(resolve(here, "dist"), { recursive: true, force: true });
 await build({
   absWorkingDir: here,
-  entryPoints: { tinderbox: "js/index.ts", worker: "js/worker.ts", "service-worker": "js/service-worker.ts" },
+  entryPoints: { tinderbox: "js/index.ts", worker: "js/worker.ts", thread: "js/thread.ts", "service-worker": "js/service-worker.ts" },
   outdir: "dist",
   bundle: true,
   format: "esm",
   target: "es2022",
   minify: true,
   legalComments: "eof",
-  alias: { "tinderbox-wasm": resolve(wasm, "tinderbox_web.js") },
+  alias: {
+    "tinderbox-wasm": resolve(wasm, "tinderbox_web.js"),
+    "tinderbox-wasm-threads": resolve(wasm, "tinderbox_web_threads.js"),
+  },
   define: { CATALOG: JSON.stringify(catalog) },
 });
-await copyFile(resolve(wasm, "tinderbox_web_bg.wasm"), resolve(here, "dist/tinderbox_web_bg.wasm"));
+for (const module of ["tinderbox_web_bg.wasm", "tinderbox_web_threads_bg.wasm"]) {
+  await copyFile(resolve(wasm, module), resolve(here, "dist", module));
+}
 
 // The licences of what is in the bundles go with them.
 const bundled = ["eventsource-parser", "hash-wasm"];

@@ -5,7 +5,7 @@ import type { Plan } from "./source.ts";
 import type { Device, Progress } from "./types.ts";
 
 export type Call =
-  | { call: "load"; plan: Plan; device: Device; contextLength: number }
+  | { call: "load"; plan: Plan; device: Device; contextLength: number; threads?: number }
   | { call: "report" }
   | { call: "fetch"; ask: Ask }
   | { call: "free" };

@@ -87,6 +87,7 @@ function edgeReport({ why }: Places, { data: [model] }: Models): Report {
     reason: why,
     description: "",
     adapter: null,
+    threads: 0,
     contextLength: model?.max_model_len ?? 0,
     selfTest: [],
     memory: {},

@@ -28,10 +28,14 @@ async function load(options: LoadOptions): Promise<Engine> {
   if (!Number.isInteger(contextLength) || contextLength < 0) {
     throw new TinderboxError("invalid_request", "contextLength: is not a whole number of tokens", "contextLength");
   }
+  const { threads } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) {
+    throw new TinderboxError("invalid_request", "threads: is not a whole number above 0", "threads");
+  }
   const browser = new Remote();
   try {
     if (!isSecureContext) throw new TinderboxError("unsupported", "browsers keep files and give devices only over HTTPS or from localhost");
-    await browser.load({ call: "load", plan, device, contextLength }, options.onProgress, options.signal);
+    await browser.load({ call: "load", plan, device, contextLength, threads }, options.onProgress, options.signal);
   } catch (thrown) {
     const error = thrown as TinderboxError;
     if (place !== "auto" || error.code === "aborted") throw error;

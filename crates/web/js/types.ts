@@ -15,6 +15,8 @@ export interface LoadOptions {
   device?: Device;
   /** Tokens one conversation can hold, prompt and answer together. Default: the model's own, at most 4096. */
   contextLength?: number;
+  /** Threads of the CPU, where it computes and the page is cross-origin isolated; elsewhere there is one. Default: one for each core, at most 8. */
+  threads?: number;
   /** Folder the catalog's files are in. Default: `/models/` on the page's own origin. */
   models?: string | URL;
   /** Lower-case hex SHA-256 of an address's file, one for each shard. The catalog has its own. */
@@ -70,6 +72,8 @@ export interface Report {
   /** As in `CPU (wasm SIMD128, 1 thread)` or `google swiftshader (WebGPU)`. */
   description: string;
   adapter: Adapter | null;
+  /** Of the CPU, that compute; 0 where an edge does. */
+  threads: number;
   contextLength: number;
   selfTest: SelfTest[];
   /** Bytes by kind: `weights`, `kv_cache`, `heap` (wasm memory). */

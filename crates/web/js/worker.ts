@@ -1,15 +1,15 @@
 // The dedicated worker: it has the wasm module and the model's files, and answers the page's calls.
-import start, * as module from "tinderbox-wasm";
 import type { Call, Ended, Reply } from "./calls.ts";
 import { failure, isLoss, TinderboxError } from "./errors.ts";
 import { answer, type Answer, type Ask } from "./exchange.ts";
+import { findAdapter, start } from "./modules.ts";
 import { obtain } from "./obtain.ts";
 import { Meter } from "./progress.ts";
 import type { ErrorCode } from "./types.ts";
-import type { Wasm, WasmEngine } from "./wasm.ts";
+import type { WasmEngine } from "./wasm.ts";
 
-const wasm: Wasm = module;
 let engine: WasmEngine | undefined;
+let threadCount = 1;
 
 onmessage = ({ data, ports: [port] }: MessageEvent<Call>) => {
   if (data.call === "fetch") return answer(port!, (givenUp) => ask(data.ask, givenUp));
@@ -25,30 +25,31 @@ async function run(call: Exclude<Call, { call: "fetch" }>, reply: (reply: Reply)
     case "load":
       return load(call, new Meter((progress) => reply({ kind: "progress", progress })));
     case "report":
-      return { ...JSON.parse(loaded().report()), place: "browser" };
+      return { ...JSON.parse(loaded().report()), threads: threadCount, place: "browser" };
     case "free":
       engine?.free();
       engine = undefined;
   }
 }
 
-async function load({ plan, device, contextLength }: Call & { call: "load" }, meter: Meter): Promise<void> {
+async function load({ plan, device, contextLength, threads }: Call & { call: "load" }, meter: Meter): Promise<void> {
   // The module is fetched beside the model; its failure is heard below, after that of the model.
-  const started = start();
+  const started = start(device, threads);
   started.catch(() => {});
   // Said before the download, not after.
-  if (device === "webgpu" && !(await hasAdapter())) {
+  if (device === "webgpu" && !(await findAdapter())) {
     throw new TinderboxError("unsupported", "device: this browser has no WebGPU adapter; `auto` and `cpu` do without");
   }
   const files = await obtain(plan, meter);
-  await started.catch((error: Error) => {
+  const module = await started.catch((error: Error) => {
     throw new TinderboxError("unsupported", `the WebAssembly module does not start: ${error.message}`);
   });
+  threadCount = module.threads;
   const names = files.map(({ name }) => name).join(", ");
   const total = files.reduce((sum, { size }) => sum + size, 0);
   meter.start("load", names, total);
   try {
-    engine = await wasm.load(files, { name: plan.model, device, contextLength }, (read) => meter.at(read));
+    engine = await module.wasm.load(files, { name: plan.model, device, contextLength }, (read) => meter.at(read));
   } catch (error) {
     // The module names the kind of failure.
     const { code, message } = error as Error & { code?: ErrorCode };
@@ -56,11 +57,6 @@ async function load({ plan, device, contextLength }: Call & { call: "load" }, me
   }
   void engine.ended().then((reason) => end(isLoss(reason) ? "device_lost" : "unavailable", reason));
   meter.start("ready", names, total, total);
-}
-
-async function hasAdapter(): Promise<boolean> {
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
-  return Boolean(await gpu?.requestAdapter().catch(() => null));
 }
 
 async function ask({ method, path, headers, body }: Ask, givenUp: AbortSignal): Promise<Answer> {

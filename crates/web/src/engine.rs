@@ -9,15 +9,16 @@ use js_sys::{Function, Promise};
 use serde_json::{Value, json};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
 use tinderbox_engine::{Limits as EngineLimits, Reload, Service, Setup};
-use tinderbox_kernels::{Adapter, Choice, Selected, SelfTest, select_webgpu};
+use tinderbox_kernels::{Adapter, Choice, Selected, SelfTest};
 use tinderbox_model::{Checkpoint, Decoder, Error, Storage};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
+use crate::device::select;
 use crate::failure::{Failure, throw_panics};
 use crate::fetch::{self, Answer};
 use crate::files::{Meter, ModelFile, WorkerFile};
-use crate::place::{Tab, adapter_name, now, uptime};
+use crate::place::{Tab, now, uptime};
 use crate::turns::Turns;
 
 /// Default context: more is asked for, and costs memory from the start.
@@ -184,7 +185,7 @@ struct Loaded {
 impl Source {
     async fn load(&self) -> Result<Loaded, Failure> {
         let checkpoint = open(self.files.clone(), self.on_progress.clone()).await?;
-        let (selected, adapter) = select_webgpu(self.choice, adapter_name().await).await?;
+        let (selected, adapter) = select(self.choice).await?;
         let (selected, tests) = selected.tested(self.choice, &checkpoint.formats()).await?;
         let (plan, _) = self.setup.plan(&checkpoint, &selected.device);
         Ok(Loaded {

@@ -5,9 +5,12 @@
 //! worker sees it.
 #![cfg(target_arch = "wasm32")]
 
+mod device;
 mod engine;
 mod failure;
 mod fetch;
 mod files;
 mod place;
+#[cfg(feature = "threads")]
+mod threads;
 mod turns;

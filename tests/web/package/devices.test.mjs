@@ -1,7 +1,8 @@
 // Where the model computes: which device is taken, what is said of it, and the loss of a GPU.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fixture, SMOLLM2 } from "./fixture.mjs";
+import { isolated } from "../server.mjs";
+import { CSP, fixture, SMOLLM2 } from "./fixture.mjs";
 
 let world;
 
@@ -110,6 +111,42 @@ test("without WebGPU `auto` takes the CPU and says so, and `webgpu` is refused b
   assert.match(report.reason, /no WebGPU/);
   assert.equal(refused.code, "unsupported");
   assert.equal(world.server.count(`/models/${SMOLLM2}`), before);
+});
+
+test("a page that is cross-origin isolated has a thread for each core, as many as it asks for, and others have one", async () => {
+  const apart = await fixture({ headers: { "content-security-policy": CSP, ...isolated } });
+  const loaded = async ({ open }, options) => {
+    const page = await open();
+    const found = await page.evaluate(async (options) => {
+      const engine = await Tinderbox.load({ model: "/models/tiny.gguf", ...options });
+      const { device, threads, description, reason } = await engine.report();
+      await engine.dispose();
+      return { device, threads, description, reason, cores: navigator.hardwareConcurrency };
+    }, options);
+    await page.context().close();
+    return found;
+  };
+  try {
+    const cpu = await loaded(apart, { device: "cpu" });
+    assert.ok(cpu.cores > 1, "one core shows nothing");
+    assert.equal(cpu.threads, Math.min(cpu.cores, 8));
+    assert.match(cpu.description, new RegExp(`${cpu.threads} threads`));
+    assert.equal((await loaded(apart, { device: "cpu", threads: 1 })).threads, 1);
+    // The adapter here is software, so that `auto` computes on the CPU.
+    const auto = await loaded(apart, { device: "auto", threads: 1000 });
+    assert.deepEqual([auto.device, auto.threads], ["cpu", auto.cores]);
+    assert.match(auto.reason, /faster than the software GPU google swiftshader/);
+    assert.equal((await loaded(apart, { device: "webgpu" })).threads, 1);
+
+    const alone = await loaded(world, { device: "cpu", threads: 2 });
+    assert.equal(alone.threads, 1);
+    assert.match(alone.description, /1 thread\b/);
+    const refused = await (await world.open()).evaluate(() => caught(Tinderbox.load({ model: "/models/tiny.gguf", threads: 0 })));
+    assert.deepEqual([refused.code, refused.param], ["invalid_request", "threads"]);
+    assert.deepEqual(apart.complaints, []);
+  } finally {
+    await apart.close();
+  }
 });
 
 test("a GPU that is destroyed in mid-stream is replaced and the stream goes on, twice; the third loss is said", async () => {

@@ -8,7 +8,8 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { chat, example, npm } from "./examples.mjs";
-import { fixture, packageFolder } from "./fixture.mjs";
+import { isolated } from "../server.mjs";
+import { CSP, fixture, packageFolder } from "./fixture.mjs";
 
 const enabled = () => document.querySelector("#say:enabled") !== null;
 const dist = join(packageFolder, "dist");
@@ -19,13 +20,13 @@ const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 test("the package has its bundles, its types and nothing else", () => {
   const [{ files }] = JSON.parse(npm(packageFolder, "pack", "--dry-run", "--json"));
   const paths = files.map(({ path }) => path).filter((path) => !/^dist\/[\w-]+\.d\.ts$/.test(path));
-  assert.deepEqual(paths.sort(), ["README.md", "dist/LICENSE-APACHE", "dist/LICENSE-MIT", "dist/THIRD-PARTY.txt", "dist/service-worker.js", "dist/tinderbox.js",
-    "dist/tinderbox_web_bg.wasm", "dist/worker.js", "package.json"]);
+  assert.deepEqual(paths.sort(), ["README.md", "dist/LICENSE-APACHE", "dist/LICENSE-MIT", "dist/THIRD-PARTY.txt", "dist/service-worker.js", "dist/thread.js",
+    "dist/tinderbox.js", "dist/tinderbox_web_bg.wasm", "dist/tinderbox_web_threads_bg.wasm", "dist/worker.js", "package.json"]);
 });
 
 test("the page's code is below 150 kB, compressed", async (t) => {
   let sum = 0;
-  for (const file of ["tinderbox.js", "worker.js", "service-worker.js"]) {
+  for (const file of ["tinderbox.js", "worker.js", "thread.js", "service-worker.js"]) {
     const size = gzipSync(await readFile(join(dist, file))).length;
     t.diagnostic(`${file}: ${kilobytes(size)}`);
     sum += size;
@@ -33,8 +34,8 @@ test("the page's code is below 150 kB, compressed", async (t) => {
   assert.ok(sum < 150_000, kilobytes(sum));
 });
 
-test("the module is below 5 MB, compressed", async (t) => {
-  const module = await readFile(join(dist, "tinderbox_web_bg.wasm"));
+for (const name of ["tinderbox_web", "tinderbox_web_threads"]) test(`the module ${name} is below 5 MB, compressed`, async (t) => {
+  const module = await readFile(join(dist, `${name}_bg.wasm`));
   // Node's own gzip is made for speed.
   const size = execFileSync("gzip", ["-9"], { input: module, maxBuffer: module.length }).length;
   t.diagnostic(`${kilobytes(module.length)}, gzip ${kilobytes(size)}, brotli ${kilobytes(brotliCompressSync(module, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }).length)}`);
@@ -73,14 +74,15 @@ test("its types are enough for a strict TypeScript", async () => {
   }
 });
 
-test("a tarball installs beside a Vite app, which builds and answers", async () => {
+test("a tarball installs beside a Vite app, which builds and answers on several threads", async () => {
   const folder = await mkdtemp(join(tmpdir(), "tinderbox-app-"));
   const app = `
     import { Tinderbox } from "tinderbox-web";
     const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu" });
     const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 4 });
-    document.title = choices[0].finish_reason;`;
-  const world = await fixture({ mounts: { "/": join(folder, "dist") } });
+    const { threads } = await engine.report();
+    document.title = `${choices[0].finish_reason}, ${threads} of ${navigator.hardwareConcurrency} threads`;`;
+  const world = await fixture({ mounts: { "/": join(folder, "dist") }, headers: { "content-security-policy": CSP, ...isolated } });
   try {
     const [{ filename }] = JSON.parse(npm(packageFolder, "pack", "--json", "--pack-destination", folder));
     await writeFile(join(folder, "package.json"), '{ "type": "module", "private": true }');
@@ -90,7 +92,8 @@ test("a tarball installs beside a Vite app, which builds and answers", async () 
     npm(folder, "install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", `./${filename}`);
     execFileSync(process.execPath, [vite, "build", "--logLevel", "error"], { cwd: folder, stdio: "pipe", encoding: "utf8" });
     const page = await world.open({ ready: () => document.title !== "" });
-    assert.equal(await page.title(), "length");
+    const [, cores] = /^length, (\d+) of \1 threads$/.exec(await page.title()) ?? [];
+    assert.ok(cores > 1, await page.title());
     assert.deepEqual(world.complaints, []);
   } catch (error) {
     assert.fail(error.stderr || error.message);

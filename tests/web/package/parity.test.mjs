@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { noNative, serveNative } from "../native.mjs";
-import { fixture, SMOLLM2 } from "./fixture.mjs";
+import { isolated } from "../server.mjs";
+import { CSP, fixture, SMOLLM2 } from "./fixture.mjs";
 
 const TINY_PROMPTS = ["hello abc", "x y", "the quick brown fox"];
 /**
@@ -13,10 +14,15 @@ const TINY_PROMPTS = ["hello abc", "x y", "the quick brown fox"];
 const BLOCKED = 1000;
 
 let world;
+/** Its pages are cross-origin isolated, so that the CPU has threads. */
+let apart;
 
-before(async () => (world = await fixture()));
+before(async () => {
+  world = await fixture();
+  apart = await fixture({ headers: { "content-security-policy": CSP, ...isolated } });
+});
 
-after(() => world.close());
+after(() => Promise.all([world.close(), apart.close()]));
 
 /**
  * `tokens` greedy ones after each prompt: `plain`, as the device's own arg-max chooses them, and with log-probabilities,
@@ -70,14 +76,15 @@ function checkFrames(t, { blocked, gaps }) {
   assert.deepEqual(blocked.filter((duration) => duration > BLOCKED), []);
 }
 
-for (const device of ["cpu", "webgpu"]) {
-  test(`32 greedy tokens of a made-up model on ${device} are the native CPU's`, async (t) => {
+for (const [device, threads] of [["cpu", 1], ["cpu", 2], ["webgpu", 1]]) {
+  test(`32 greedy tokens of a made-up model on ${device} with ${threads} threads are the native CPU's`, async (t) => {
     if (noNative) return t.skip(noNative);
     const [here, there] = [
-      await greedy(await world.open(), { model: "/models/tiny.gguf", device }, TINY_PROMPTS, 32),
+      await greedy(await (threads > 1 ? apart : world).open(), { model: "/models/tiny.gguf", device, threads }, TINY_PROMPTS, 32),
       await native(join(world.models, "tiny.gguf"), TINY_PROMPTS, 32),
     ];
     assert.equal(here.report.device, device);
+    assert.equal(here.report.threads, threads);
     assert.deepEqual(here.choices.map(({ logprobs }) => logprobs.tokens), there.choices.map(({ logprobs }) => logprobs.tokens));
     assert.equal(here.choices[0].logprobs.tokens.length, 32);
     assert.deepEqual(here.plain, there.plain);
@@ -88,13 +95,13 @@ for (const device of ["cpu", "webgpu"]) {
 /** Largest tensor: the embedding, 49,152 rows of 576 columns in Q8_0. And 64 MiB. */
 const HEAP_BOUND = (49152 * 576 * 34) / 32 + (64 << 20);
 
-for (const [device, tokens] of [["cpu", 32], ["webgpu", 16]]) {
-  test(`${tokens} greedy tokens of SmolLM2 on ${device} are the native CPU's, and the heap is bounded`, async (t) => {
+for (const [device, tokens, threads] of [["cpu", 32, 1], ["cpu", 32, 2], ["webgpu", 16, 1]]) {
+  test(`${tokens} greedy tokens of SmolLM2 on ${device} with ${threads} threads are the native CPU's, and the heap is bounded`, async (t) => {
     if (!world.real) return t.skip("the model is not here");
     if (noNative) return t.skip(noNative);
     const prompts = ["The sky is blue and the grass is"];
-    const options = { model: "smollm2-135m-instruct", device, contextLength: 512 };
-    const page = await world.open();
+    const options = { model: "smollm2-135m-instruct", device, threads, contextLength: 512 };
+    const page = await (threads > 1 ? apart : world).open();
     const found = await greedy(page, options, prompts, tokens);
     const { loadMs, report, usage, plain, choices: [here] } = found;
     const { plain: [nativePlain], choices: [there] } = await native(join(world.real, SMOLLM2), prompts, tokens);
@@ -107,6 +114,7 @@ for (const [device, tokens] of [["cpu", 32], ["webgpu", 16]]) {
       assert.ok(difference < 0.02, `token ${at}: ${difference}`);
     });
     assert.equal(report.device, device);
+    assert.equal(report.threads, threads);
     assert.equal(usage.completion_tokens, tokens);
     // On the CPU the weights themselves are in the heap.
     const bound = device === "webgpu" ? HEAP_BOUND : HEAP_BOUND + report.memory.weights;
@@ -116,4 +124,4 @@ for (const [device, tokens] of [["cpu", 32], ["webgpu", 16]]) {
   });
 }
 
-test("the console has no error", () => assert.deepEqual(world.complaints, []));
+test("the console has no error", () => assert.deepEqual([...world.complaints, ...apart.complaints], []));

@@ -6,12 +6,13 @@ import { report } from "../state.ts";
 export function DevicePanel() {
   const facts = report.value;
   if (!facts) return <p class="hint">No facts yet.</p>;
-  const { description, reason, adapter, selfTest, contextLength, recoveries } = facts;
+  const { description, reason, adapter, selfTest, contextLength, recoveries, threads } = facts;
   return (
     <>
       <dl class="facts">
         <div><dt>Device</dt><dd>{description || facts.place}</dd></div>
         {reason && <div><dt>Why</dt><dd>{reason}</dd></div>}
+        {threads > 0 && <div><dt>Threads</dt><dd>{count(threads)}</dd></div>}
         <div><dt>Context</dt><dd>{count(contextLength)} tokens</dd></div>
         <div><dt>Rebuilt</dt><dd>{recoveries === 0 ? "never" : `${recoveries} ${recoveries === 1 ? "time" : "times"}`}</dd></div>
       </dl>

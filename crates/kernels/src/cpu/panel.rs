@@ -92,17 +92,15 @@ fn pack_block(format: Format, parts: &Parts, block: &[u8], panel: &mut [u8], r: 
     let quants = &mut quants[..format.block()];
     read_quants(format, block, quants);
 
-    // The word of a row in a vector, and its halves' pairs: `width` bits from bit `from` of each.
+    // The word of a row in a vector: `width` bits from bit `from` of each column, eight columns at a time.
     let mut word = |quants: &[u8], from: u32, width: u32| {
-        let to = &mut next(4 * ROWS)[4 * r..][..4];
-        let mut halves = [0u16; 2];
-        for (i, pair) in quants.chunks_exact(2).enumerate() {
-            for (half, quant) in halves.iter_mut().zip(pair) {
-                *half |= (u16::from(*quant >> from) & ((1 << width) - 1)) << (i as u32 * width);
-            }
+        let mut word = 0;
+        for (i, eight) in quants.as_chunks().0.iter().enumerate() {
+            let columns = u64::from_le_bytes(*eight) >> from;
+            let (low, high) = (gather(columns, width), gather(columns >> 8, width));
+            word |= (low | high << 16) << (4 * width * i as u32);
         }
-        to[..2].copy_from_slice(&halves[0].to_le_bytes());
-        to[2..].copy_from_slice(&halves[1].to_le_bytes());
+        next(4 * ROWS)[4 * r..][..4].copy_from_slice(&word.to_le_bytes());
     };
     match format {
         Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
@@ -112,9 +110,22 @@ fn pack_block(format: Format, parts: &Parts, block: &[u8], panel: &mut [u8], r: 
         _ => {}
     }
     match format {
-        Format::Q8_0 => quants.chunks_exact(4).for_each(|part| word(part, 0, 8)),
+        Format::Q8_0 => {
+            for four in quants.as_chunks().0 {
+                let [a, b, c, d] = *four;
+                next(4 * ROWS)[4 * r..][..4].copy_from_slice(&[a, c, b, d]);
+            }
+        }
         _ => quants.chunks_exact(8).for_each(|part| word(part, 0, 4)),
     }
+}
+
+/// The lowest `width` bits (at most 4) of bytes 0, 2, 4 and 6, side by side.
+fn gather(bytes: u64, width: u32) -> u32 {
+    let fields = bytes & (0x0001_0001_0001_0001 * ((1 << width) - 1));
+    let apart = 16 - width;
+    let gathered = fields | fields >> apart | fields >> (2 * apart) | fields >> (3 * apart);
+    gathered as u32 & ((1 << (4 * width)) - 1)
 }
 
 /// A block's quants in the order of its columns.
