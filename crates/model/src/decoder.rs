@@ -1,11 +1,17 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
+use std::borrow::Cow;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, rope, together,
+    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, on_cpu, rope, together,
 };
 
 use crate::{Config, Error, Lora, Output, Step, Want};
+
+/// Rows that a GPU's products take one by one, and beyond them by the tile.
+const FEW: usize = 8;
+const TILE: usize = 64;
 
 /// A decoder on a device, with its KV cache.
 pub struct Decoder {
@@ -141,7 +147,9 @@ impl Decoder {
     /// A step whose parts do not fit together (nothing is written then), or a failed device.
     pub async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, Error> {
         self.check(step)?;
-        let rows = Rows::new(step, self.block_size, &self.device);
+        let step = &*self.in_tiles(step);
+        let blocks = self.context.div_ceil(self.block_size);
+        let rows = Rows::new(step, self.block_size, blocks, &self.device);
 
         let device = self.device.clone();
         let Some(logits) = together(&device, || self.logits(step, &rows)) else {
@@ -260,6 +268,21 @@ impl Decoder {
         )
     }
 
+    /// Beyond a few rows a GPU computes whole tiles of them: it gets whole tiles, the last row again and again, which writes
+    /// what it wrote. So steps have few shapes, and what is kept of each does not grow with a chat.
+    fn in_tiles<'a>(&self, step: &'a Step) -> Cow<'a, Step> {
+        let rows = step.tokens.len();
+        let whole = rows.next_multiple_of(TILE);
+        if on_cpu(&self.device) || rows <= FEW || rows == whole {
+            return Cow::Borrowed(step);
+        }
+        let mut step = step.clone();
+        for values in [&mut step.tokens, &mut step.positions, &mut step.sequences] {
+            values.resize(whole, values[rows - 1]);
+        }
+        Cow::Owned(step)
+    }
+
     fn check(&self, step: &Step) -> Result<(), Error> {
         let rows = step.tokens.len();
         let fail = |reason: String| Err(Error::Step(reason));
@@ -328,7 +351,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(step: &Step, block: usize, device: &Device) -> Rows {
+    /// `blocks` is how many a sequence can have: a shape that does not change with its length.
+    fn new(step: &Step, block: usize, blocks: usize, device: &Device) -> Rows {
         let line = |values: &[u32]| {
             let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
             let count = values.len();
@@ -345,7 +369,7 @@ impl Rows {
                 [position as i32, slot as i32, sequence as i32]
             })
             .collect();
-        let longest = step.tables.iter().map(Vec::len).max().unwrap_or(0);
+        let longest = step.tables.iter().map(Vec::len).fold(blocks, usize::max);
         let mut tables = vec![0i32; step.tables.len() * longest];
         for (padded, table) in tables.chunks_mut(longest.max(1)).zip(&step.tables) {
             for (to, from) in padded.iter_mut().zip(table) {

@@ -43,9 +43,7 @@ pub fn work() {
         match vacant.pop() {
             Some(thread) => break thread,
             None => {
-                vacant = OFFERED
-                    .wait(vacant)
-                    .unwrap_or_else(PoisonError::into_inner);
+                vacant = OFFERED.wait(vacant).unwrap_or_else(PoisonError::into_inner);
             }
         }
     };
