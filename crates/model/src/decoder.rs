@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, on_cpu, rope, together,
+    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, flush, on_cpu, rope, together,
 };
 
 use crate::{Config, Error, Lora, Output, Step, Want};
 
-/// Rows that a GPU's products take one by one, and beyond them by the tile.
+/// A GPU's tiles have 1, 2, 4 or 8 rows, and where there are more rows 64.
 const FEW: usize = 8;
 const TILE: usize = 64;
 
@@ -153,6 +153,8 @@ impl Decoder {
 
         let device = self.device.clone();
         let Some(logits) = together(&device, || self.logits(step, &rows)) else {
+            // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
+            flush(&device).map_err(Error::Device)?;
             return Ok(match want {
                 Want::Logits => Output::Logits(Vec::new()),
                 Want::Argmax => Output::Tokens(Vec::new()),
@@ -268,12 +270,15 @@ impl Decoder {
         )
     }
 
-    /// Beyond a few rows a GPU computes whole tiles of them: it gets whole tiles, the last row again and again, which writes
-    /// what it wrote. So steps have few shapes, and what is kept of each does not grow with a chat.
+    /// A GPU's products take as long for a whole tile of rows as for a part of it: it gets whole ones, the last row again and
+    /// again, which writes what it wrote. So steps have few shapes, and what is kept for each does not grow with a chat.
     fn in_tiles<'a>(&self, step: &'a Step) -> Cow<'a, Step> {
         let rows = step.tokens.len();
-        let whole = rows.next_multiple_of(TILE);
-        if on_cpu(&self.device) || rows <= FEW || rows == whole {
+        let whole = match rows <= FEW {
+            true => rows.next_power_of_two(),
+            false => rows.next_multiple_of(TILE),
+        };
+        if on_cpu(&self.device) || rows == whole {
             return Cow::Borrowed(step);
         }
         let mut step = step.clone();

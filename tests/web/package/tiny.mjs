@@ -11,7 +11,7 @@ const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 const SPECIAL = ["<unk>", "<s>", "</s>"];
 
 /** Tensors under their names in GGUF: [name, shape, values]. */
-function* tensors() {
+function* tensors(layers = LAYERS) {
   let state = 1n;
   const next = () => {
     state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
@@ -27,7 +27,7 @@ function* tensors() {
   yield tensor("output_norm", WIDTH);
   yield tensor("output", VOCAB, WIDTH);
   const kv = (WIDTH / HEADS) * KV_HEADS;
-  for (let layer = 0; layer < LAYERS; layer++) {
+  for (let layer = 0; layer < layers; layer++) {
     const at = (name, ...shape) => tensor(`blk.${layer}.${name}`, ...shape);
     yield at("attn_norm", WIDTH);
     yield at("attn_q", WIDTH, WIDTH);
@@ -62,7 +62,7 @@ const typed = {
 const ALIGNMENT = 32;
 const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc(-bytes.length & (ALIGNMENT - 1))]);
 
-const stored = () => [...tensors()].map(([name, shape, values]) => [name, shape, padded(Buffer.from(values.buffer))]);
+const stored = (layers) => [...tensors(layers)].map(([name, shape, values]) => [name, shape, padded(Buffer.from(values.buffer))]);
 
 function entriesOf(metadata) {
   const pieces = [...SPECIAL, "▁", ...LETTERS, ...LETTERS.map((letter) => `▁${letter}`),
@@ -99,7 +99,8 @@ function write(entries, all) {
 }
 
 /** `metadata` replaces entries, to make files that are wrong; null leaves one out. */
-export const gguf = (metadata = {}) => write(entriesOf(metadata), stored());
+/** With more layers answers take longer. */
+export const gguf = (metadata = {}, layers = LAYERS) => write(entriesOf({ "llama.block_count": typed.u32(layers), ...metadata }), stored(layers));
 
 /** The same in two parts. */
 export function ggufParts() {

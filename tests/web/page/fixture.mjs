@@ -14,6 +14,8 @@ import { gguf } from "../package/tiny.mjs";
 
 const root = resolve(import.meta.dirname, "../../..");
 const www = join(root, "www");
+/** So many that an answer is still being written when a test looks. */
+const LAYERS = 16;
 /** The built page's code. */
 export const built = join(www, "dist/assets");
 const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -24,9 +26,9 @@ export async function fixture() {
   assert.ok(existsSync(join(www, "dist/index.html")), "www/dist is missing: `npm run build` in www makes it");
   const folder = await mkdtemp(join(tmpdir(), "tinderbox-page-"));
   const tiny = join(folder, "tiny.gguf");
-  await writeFile(tiny, gguf());
+  await writeFile(tiny, gguf({}, LAYERS));
   const plain = join(folder, "plain.gguf");
-  await writeFile(plain, gguf({ "tokenizer.chat_template": null }));
+  await writeFile(plain, gguf({ "tokenizer.chat_template": null }, LAYERS));
   const broken = join(folder, "broken.gguf");
   await writeFile(broken, "no model at all");
   // One level down, as the tool that downloads models lays them.

@@ -70,6 +70,8 @@ test("the device panel says what computes, why, and what it takes", async () => 
   const text = await panel.innerText();
   assert.match(text, /CPU/);
   assert.match(text, /512 tokens/);
+  // The page is cross-origin isolated.
+  assert.match(text, /Threads\s+[2-8]\b/);
   assert.match(text, /Memory: [\d.]+ MB/);
   assert.match(text, /Weights\s+[\d.]+ kB/);
   const widths = await panel.locator(".memory-bar span").evaluateAll((parts) => parts.map((part) => part.getBoundingClientRect().width));

@@ -1,5 +1,7 @@
 //! The browser's GPU.
 
+use std::sync::Once;
+
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
 
@@ -16,6 +18,7 @@ pub async fn select_webgpu(
     choice: Choice,
     name: String,
 ) -> Result<(Selected, Option<Adapter>), DeviceError> {
+    construct();
     if choice == Choice::Cpu {
         return Ok((cpu("asked for"), None));
     }
@@ -84,4 +87,15 @@ async fn start(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Devic
     // A setup of our own gets an identity of its own, so that a second device can follow a lost one.
     let options = Device::wgpu_options().setup(setup).tasks_max(TASKS_MAX);
     options.init().map_err(|error| error.to_string())
+}
+
+/// Runs the module's constructors, with which CubeCL's compiler registers its parts. In a module that does not mention them
+/// the linker has every export run all of them first: five milliseconds a token.
+fn construct() {
+    static ONCE: Once = Once::new();
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+    // SAFETY: the linker makes this function, without arguments, to be called once before what needs it.
+    ONCE.call_once(|| unsafe { __wasm_call_ctors() });
 }
