@@ -270,8 +270,8 @@ test("a trap of the module ends every call instead of leaving it waiting", async
 
 test("a disposed engine ends what runs, and answers nothing more", async () => {
   const { running, later, again } = await page.evaluate(async () => {
-    const running = caught(ask({ max_tokens: 480, stream: true }).then(all));
-    await new Promise((done) => setTimeout(done, 100));
+    const chunks = await ask({ max_tokens: 480, stream: true });
+    const running = caught(chunks.next().then(() => all(chunks)));
     await engine.dispose();
     const later = await caught(ask());
     await engine.dispose();
