@@ -90,6 +90,11 @@ impl Blocks {
         tokens.div_ceil(self.size).saturating_sub(table.len())
     }
 
+    /// Tokens that `table` can hold.
+    pub fn room(&self, table: &[u32]) -> usize {
+        table.len() * self.size
+    }
+
     /// Grows `table` until it holds `tokens` tokens. Takes nothing and answers false where there
     /// are not enough free blocks.
     pub fn grow(&mut self, table: &mut Vec<u32>, tokens: usize) -> bool {

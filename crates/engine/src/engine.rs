@@ -223,7 +223,12 @@ impl<R: Runner> Engine<R> {
             let (generated, unread) = (sequence.generated(), sequence.is_reading());
             let result = self.scheduler.advance(part, answer, &mut desk);
             let sequence = &self.scheduler.running[part.sequence];
-            self.stats.generated_tokens += (sequence.generated() - generated) as u64;
+            let generated = (sequence.generated() - generated) as u64;
+            self.stats.generated_tokens += generated;
+            if !part.draft.is_empty() {
+                self.stats.guessed_tokens += part.draft.len() as u64;
+                self.stats.accepted_tokens += generated.saturating_sub(1);
+            }
             if unread && !sequence.is_reading() {
                 self.stats.prompt_tokens += sequence.prompt() as u64;
                 self.stats.cached_tokens += sequence.found() as u64;

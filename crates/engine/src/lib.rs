@@ -8,6 +8,7 @@
 mod blocks;
 mod constraint;
 mod decoder;
+mod draft;
 mod engine;
 mod handle;
 mod limits;

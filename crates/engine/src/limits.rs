@@ -12,6 +12,9 @@ pub struct Limits {
     pub prefill_rows: usize,
     /// Most bytes of logits one step brings back for prompt tokens that are scored.
     pub logit_bytes: usize,
+    /// Most tokens of one answer that are guessed ahead in a step, where prompt or answer repeat
+    /// themselves; 0 guesses none. A guess takes a row that no answer and no prompt needs.
+    pub speculate: usize,
 }
 
 impl Default for Limits {
@@ -21,6 +24,7 @@ impl Default for Limits {
             max_queue: 256,
             prefill_rows: 512,
             logit_bytes: 32 << 20,
+            speculate: 0,
         }
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! What is in the cache is not computed. Of several prompts that go on with the same block, the
 //! oldest computes it and the others wait for the next step, which finds it.
+//!
+//! Rows that would serve more sequences than there are check guesses at the answers' next tokens.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
@@ -34,6 +36,8 @@ pub(crate) struct Scheduler {
     max_rows: usize,
     /// Most rows of a step that score prompt tokens, and so bring back logits.
     score_rows: usize,
+    /// Most guesses for one sequence in a step.
+    speculate: usize,
 }
 
 /// The next step, and whose its rows are.
@@ -51,6 +55,8 @@ pub(crate) struct Part {
     pub sequence: usize,
     /// Its next rows in the step.
     pub rows: usize,
+    /// Guesses at what comes after them, a row each.
+    pub draft: Vec<u32>,
     /// Its outputs in the step.
     pub outputs: Range<usize>,
 }
@@ -70,6 +76,7 @@ impl Scheduler {
             prefill_rows: limits.prefill_rows.max(1),
             max_rows,
             score_rows: (limits.logit_bytes / row_bytes).max(1),
+            speculate: limits.speculate,
         }
     }
 
@@ -109,7 +116,7 @@ impl Scheduler {
     pub fn advance(&mut self, part: &Part, answer: Answer, desk: &mut Desk) -> Result<bool, Error> {
         let sequence = &mut self.running[part.sequence];
         let before = sequence.cached;
-        let finished = sequence.advance(part.rows, answer, desk)?;
+        let finished = sequence.advance(part.rows, &part.draft, answer, desk)?;
         sequence.keep(before, &mut self.blocks);
         Ok(finished)
     }
@@ -139,9 +146,15 @@ impl Scheduler {
             want: Want::Argmax,
             parts: Vec::new(),
         };
+        let answers = self.running.iter().filter(|s| s.pending() == 1).count();
+        let mut guesses_left = self.max_rows.saturating_sub(self.prefill_rows + answers);
         for (index, sequence) in self.running.iter().enumerate() {
             if sequence.pending() == 1 {
-                plan.add(index, sequence, 1);
+                // No block is taken for a guess: somebody may need it.
+                let room = self.blocks.room(&sequence.table) - sequence.tokens.len();
+                let draft = sequence.draft(self.speculate.min(guesses_left).min(room));
+                guesses_left -= draft.len();
+                plan.add(index, sequence, 1, draft);
             }
         }
         let mut rows_left = self
@@ -168,7 +181,7 @@ impl Scheduler {
                 scores_left -= sequence.scored(rows).len();
                 rows_left -= rows;
                 coming.extend(next(sequence.content(sequence.cached + rows)));
-                plan.add(index, sequence, rows);
+                plan.add(index, sequence, rows, Vec::new());
             }
         }
         Some(plan)
@@ -227,17 +240,19 @@ impl Scheduler {
 }
 
 impl Plan {
-    fn add(&mut self, index: usize, sequence: &Sequence, rows: usize) {
+    fn add(&mut self, index: usize, sequence: &Sequence, rows: usize, draft: Vec<u32>) {
         let step = &mut self.step;
         let place = step.tables.len() as u32;
         let (row, output) = (step.tokens.len(), step.outputs.len());
         let range = sequence.cached..sequence.cached + rows;
+        let all = range.start..range.end + draft.len();
 
         step.tables.push(sequence.table.clone());
         step.tokens.extend(&sequence.tokens[range.clone()]);
+        step.tokens.extend(&draft);
         step.positions
-            .extend(range.clone().map(|position| position as u32));
-        step.sequences.extend(range.clone().map(|_| place));
+            .extend(all.clone().map(|position| position as u32));
+        step.sequences.extend(all.clone().map(|_| place));
 
         let scored = sequence.scored(rows);
         if !scored.is_empty() {
@@ -246,7 +261,7 @@ impl Plan {
         let row_of = |position: usize| (row + position - range.start) as u32;
         step.outputs.extend(scored.map(row_of));
         if sequence.chooses(rows) {
-            step.outputs.push(row_of(range.end - 1));
+            step.outputs.extend((range.end - 1..all.end).map(row_of));
             if sequence.wants_logits() {
                 self.want = Want::Logits;
             }
@@ -254,6 +269,7 @@ impl Plan {
         self.parts.push(Part {
             sequence: index,
             rows,
+            draft,
             outputs: output..step.outputs.len(),
         });
     }

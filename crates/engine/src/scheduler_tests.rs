@@ -37,10 +37,22 @@ struct Case {
 }
 
 fn case(max_sequences: usize, prefill_rows: usize, max_rows: usize, blocks: usize) -> Case {
+    guessing(max_sequences, prefill_rows, max_rows, blocks, 0)
+}
+
+/// A case with that many guesses a sequence.
+fn guessing(
+    max_sequences: usize,
+    prefill_rows: usize,
+    max_rows: usize,
+    blocks: usize,
+    speculate: usize,
+) -> Case {
     let limits = Limits {
         max_sequences,
         prefill_rows,
         logit_bytes: 3 * VOCAB * 4,
+        speculate,
         ..Limits::default()
     };
     Case {
@@ -80,11 +92,14 @@ impl Case {
         self.scheduler.waiting.push_back(sequence);
     }
 
-    /// Rows of each running sequence in the next step, by id; takes the step in with token 2.
+    /// Rows of each running sequence in the next step, guesses among them, by id; takes the step in with token 2.
     fn step(&mut self) -> Vec<(String, usize)> {
         let plan = self.scheduler.plan().unwrap();
         let rows: Vec<_> = (plan.parts.iter())
-            .map(|part| (self.scheduler.running[part.sequence].id.clone(), part.rows))
+            .map(|part| {
+                let id = self.scheduler.running[part.sequence].id.clone();
+                (id, part.rows + part.draft.len())
+            })
             .collect();
         self.take_in(&plan);
         rows
@@ -251,6 +266,25 @@ fn a_scored_prompt_is_computed_whole_and_what_it_leaves_is_found() {
     }
     case.ask(vec![1; 13], 1, false);
     assert_eq!(case.step(), rows(&[("2", 1)]));
+}
+
+#[test]
+fn guesses_take_rows_nobody_needs_and_no_block() {
+    // Two rows are neither for prompts nor for the answer.
+    let mut case = guessing(4, 5, 8, 64, 4);
+    // Token 2 is all that ever comes.
+    case.ask(vec![2; 4], 20, false);
+    assert_eq!(case.step(), rows(&[("0", 4)]));
+    assert_eq!(case.step(), rows(&[("0", 2)]), "one guess to begin with");
+    assert_eq!(case.step(), rows(&[("0", 2)]), "one is left in its block");
+    assert_eq!(case.step(), rows(&[("0", 3)]), "more after right ones");
+    case.ask(vec![1; 20], 2, false);
+    assert_eq!(
+        case.step(),
+        rows(&[("0", 1), ("1", 5)]),
+        "its block is full"
+    );
+    assert_eq!(case.step(), rows(&[("0", 3), ("1", 5)]));
 }
 
 proptest! {

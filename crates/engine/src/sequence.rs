@@ -11,6 +11,7 @@ use tinderbox_protocol::{
 use crate::Submission;
 use crate::blocks::{Blocks, Content};
 use crate::constraint::Walk;
+use crate::draft::draft;
 use crate::logprobs::LogSoftmax;
 use crate::sampler::{Candidate, Sampler};
 use crate::shared::Place;
@@ -44,6 +45,8 @@ pub(crate) struct Sequence {
     max_tokens: usize,
     min_tokens: usize,
     ignore_eos: bool,
+    /// Tokens to guess ahead: more after each right guess, as many as were right after a wrong one.
+    reach: usize,
     ends: BTreeSet<u32>,
     include_stop: bool,
     show_special: bool,
@@ -133,6 +136,7 @@ impl Sequence {
             max_tokens,
             min_tokens: stop.min_tokens,
             ignore_eos: stop.ignore_eos,
+            reach: 1,
             ends,
             include_stop: stop.include_in_text,
             show_special: stop.show_special_tokens,
@@ -256,29 +260,40 @@ impl Sequence {
         !self.sampler.is_argmax() || self.walk.is_some() || self.logprobs.is_some()
     }
 
+    /// At most `most` guesses at the next tokens, one less than may still come: the last row chooses
+    /// another. None where a constraint says what comes.
+    pub fn draft(&self, most: usize) -> Vec<u32> {
+        if self.walk.is_some() {
+            return Vec::new();
+        }
+        let left = self.max_tokens.saturating_sub(self.generated() + 1);
+        draft(&self.tokens, self.reach.min(most).min(left))
+    }
+
     /// Ends with an error.
     pub fn fail(self, error: Error) {
         self.send(Err(error));
     }
 
-    /// Takes in a step over the next `rows` rows. Answers whether the sequence is finished.
+    /// Takes in a step over the next `rows` rows and those of `draft`. Answers whether the sequence
+    /// is finished. Each guess that is the sampler's own choice is a token as any other, and the row
+    /// after it another choice; what follows a wrong one is dropped.
     ///
     /// # Errors
     /// Logits that are no distribution, a constraint that cannot be followed.
-    pub fn advance(&mut self, rows: usize, answer: Answer, desk: &mut Desk) -> Result<bool, Error> {
-        let (id, logprob) = match answer {
-            Answer::Tokens(ids) => (ids.last().copied(), None),
-            Answer::Logits(logits) => {
-                let mut logits = logits.chunks_exact(desk.vocab);
-                for _ in self.scored(rows) {
-                    self.score(logits.next().unwrap_or_default(), desk)?;
-                }
-                match logits.next() {
-                    None => (None, None),
-                    Some(row) => self.choose(row, desk)?,
-                }
+    pub fn advance(
+        &mut self,
+        rows: usize,
+        draft: &[u32],
+        answer: Answer,
+        desk: &mut Desk,
+    ) -> Result<bool, Error> {
+        let scored = self.scored(rows).len();
+        if let Answer::Logits(logits) = answer {
+            for row in logits.chunks_exact(desk.vocab).take(scored) {
+                self.score(row, desk)?;
             }
-        };
+        }
         self.cached += rows;
         if self.started.is_some() {
             self.found = self.found.saturating_sub(rows);
@@ -290,11 +305,27 @@ impl Sequence {
             started.cached_tokens = self.found;
             self.send(Ok(Event::Started(started)));
         }
-        match id {
-            Some(id) => self.accept(id, logprob, desk.vocabulary),
-            None if self.max_tokens == 0 => Ok(self.finish(FinishReason::Length)),
-            None => Err(Error::Internal("the model answered no token".into())),
+        if self.max_tokens == 0 {
+            return Ok(self.finish(FinishReason::Length));
         }
+        for right in 0..=draft.len() {
+            let (id, logprob) = self.choose(answer, scored + right, desk)?;
+            if self.accept(id, logprob, desk.vocabulary)? {
+                return Ok(true);
+            }
+            if draft.get(right) != Some(&id) {
+                if !draft.is_empty() {
+                    self.reach = match right == draft.len() {
+                        true => self.reach.max(2 * right),
+                        false => right.max(1),
+                    };
+                }
+                break;
+            }
+            // Its row is computed.
+            self.cached += 1;
+        }
+        Ok(false)
     }
 
     fn score(&mut self, row: &[f32], desk: &Desk) -> Result<(), Error> {
@@ -307,11 +338,21 @@ impl Sequence {
         Ok(())
     }
 
+    /// The choice at an output of the step.
     fn choose(
         &mut self,
-        row: &[f32],
+        answer: Answer,
+        output: usize,
         desk: &mut Desk,
-    ) -> Result<(Option<u32>, Option<TokenLogprob>), Error> {
+    ) -> Result<(u32, Option<TokenLogprob>), Error> {
+        let row = match answer {
+            Answer::Tokens(ids) => {
+                let id = ids.get(output).copied().ok_or_else(no_answer)?;
+                return Ok((id, None));
+            }
+            Answer::Logits(logits) => logits.chunks_exact(desk.vocab).nth(output),
+        };
+        let row = row.ok_or_else(no_answer)?;
         let may_end = self.generated() >= self.min_tokens && !self.ignore_eos;
         let mask = self.walk.as_mut().map(|walk| walk.mask(may_end));
         let id = self
@@ -321,7 +362,7 @@ impl Sequence {
         let logprob = self
             .logprobs
             .map(|count| entry(row, id, count, desk.vocabulary));
-        Ok((Some(id), logprob.transpose()?))
+        Ok((id, logprob.transpose()?))
     }
 
     /// Adds a generated token. Answers whether it was the last.
@@ -419,6 +460,10 @@ fn entry(
         logprob: Some(row.of(id)),
         top,
     })
+}
+
+fn no_answer() -> Error {
+    Error::Internal("the model answered no token".into())
 }
 
 fn no_distribution() -> Error {

@@ -167,7 +167,7 @@ impl Inference for Service {
             None if self.handle.is_stopped() => Phase::Stopping,
             None => Phase::Ready,
         };
-        let details = BTreeMap::from([
+        let mut details = BTreeMap::from([
             ("device".into(), self.card.device.clone()),
             ("running".into(), stats.running.to_string()),
             ("waiting".into(), stats.waiting.to_string()),
@@ -180,6 +180,10 @@ impl Inference for Service {
                 format!("{:.1}", stats.tokens_per_second),
             ),
         ]);
+        if stats.guessed_tokens > 0 {
+            let (right, all) = (stats.accepted_tokens, stats.guessed_tokens);
+            details.insert("guessed_tokens".into(), format!("{right} of {all} right"));
+        }
         Health { phase, details }
     }
 

@@ -81,7 +81,7 @@ impl Setup {
             clock: self.clock,
             entropy: self.entropy,
         };
-        let rows = self.limits.prefill_rows + self.limits.max_sequences;
+        let rows = self.limits.prefill_rows + self.limits.max_sequences + self.limits.speculate;
         let runner = DecoderRunner::new(decoder, rows, reload);
         let (engine, handle) = Engine::new(runner, tokenizer.clone(), options);
         let card = ModelCard {

@@ -28,6 +28,10 @@ pub struct Stats {
     pub cached_tokens: u64,
     /// Tokens generated since the start.
     pub generated_tokens: u64,
+    /// Tokens guessed since the start.
+    pub guessed_tokens: u64,
+    /// Of these, right ones.
+    pub accepted_tokens: u64,
     /// Sequences that came to their end since the start.
     pub finished: u64,
     /// Times a running sequence had to give back its KV blocks.

@@ -191,6 +191,7 @@ fn setup(settings: &Settings, name: String) -> Setup {
             max_sequences: settings.max_sequences.into(),
             max_queue: settings.max_queue as usize,
             prefill_rows: PREFILL_ROWS,
+            speculate: settings.speculate.into(),
             ..Limits::default()
         },
         clock: Arc::new(move || start.elapsed()),

@@ -3,6 +3,7 @@
 mod common;
 
 use common::Server;
+use futures::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -48,4 +49,33 @@ async fn a_prompt_asked_again_is_counted_as_cached_whole_and_streamed() {
     let metrics = metrics.send().await.unwrap().text().await.unwrap();
     let line = r#"tinderbox_cached_prompt_tokens_total{model="tiny"} 992"#;
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
+async fn guesses_change_no_answer_and_health_tells_how_many_were_right() {
+    let plain = Server::start(|_| {});
+    let guessing = Server::start(|command| {
+        command.args(["--speculate", "6"]);
+    });
+    let texts = async |server: &Server| {
+        let ask = |index: u32| {
+            let prompt: Vec<u32> = (0..60).map(|at| 4 + at % (6 + index)).collect();
+            let temperature = f64::from(index % 2) / 2.0;
+            // An answer of three words repeats itself.
+            let body = json!({"prompt": prompt, "max_tokens": 60, "temperature": temperature, "seed": 7,
+                "ignore_eos": true, "logit_bias": {"5": 100, "6": 100, "7": 100}});
+            post(server, "/v1/completions", body)
+        };
+        let bodies = join_all((0..4).map(ask)).await.into_iter();
+        let answers = bodies.map(|body| serde_json::from_str::<Value>(&body).unwrap());
+        let texts = answers.map(|answer| answer["choices"].clone());
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&guessing).await, texts(&plain).await);
+    let told = async |server: &Server| {
+        let health = Client::new().get(format!("{}/health", server.url)).send();
+        health.await.unwrap().text().await.unwrap()
+    };
+    assert!(told(&guessing).await.contains("guessed_tokens"));
+    assert!(!told(&plain).await.contains("guessed_tokens"));
 }

@@ -10,5 +10,6 @@ mod faults;
 mod logprobs;
 mod service;
 mod smollm2;
+mod speculation;
 mod tiny;
 mod tiny_file;

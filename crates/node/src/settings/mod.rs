@@ -30,6 +30,7 @@ pub struct Settings {
     pub kv_type: Kv,
     pub max_sequences: u16,
     pub max_queue: u32,
+    pub speculate: u8,
     pub memory: Option<u64>,
     pub cache: Option<PathBuf>,
     pub catalog: Option<PathBuf>,
@@ -107,6 +108,7 @@ impl Default for Settings {
             kv_type: Kv::Auto,
             max_sequences: 32,
             max_queue: 256,
+            speculate: 0,
             memory: None,
             cache: None,
             catalog: None,
@@ -155,6 +157,7 @@ const NUMBERS: &[&str] = &[
     "repetitions",
     "seed",
     "shutdown_timeout",
+    "speculate",
     "temperature",
     "threads",
 ];
