@@ -37,7 +37,6 @@ pub struct Flags {
     /// Most tokens of an answer that are guessed ahead in a step, from what prompt and answer repeat;
     /// 0 guesses none. Answers stay the same; those that quote come sooner [default: 0]
     #[arg(long, global = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub speculate: Option<u8>,
     /// MiB that all loaded models may take together; the least recently used idle one makes room
     /// for another [default: three quarters of the machine's memory, no bound on a GPU]
