@@ -3,6 +3,7 @@
 
 import {spawn} from "node:child_process";
 import {once} from "node:events";
+import {readFileSync} from "node:fs";
 import {basename, dirname, extname, join} from "node:path";
 import {createInterface} from "node:readline";
 import {fileURLToPath} from "node:url";
@@ -30,8 +31,8 @@ const PASSAGE = "The lighthouse stands on a rock two miles from the shore. Its l
     + "stored in the cellar. The keepers wrote down the wind, the height of the waves and every ship that passed, and their books are "
     + "kept in the museum of the town.";
 const TASKS = {
-    quote: `Repeat the following text word for word, then summarise it in one sentence.\n\n${PASSAGE}`,
-    free: "Write a short story about a fisherman who finds a bottle with a letter."
+    quote: `Text: ${PASSAGE}\n\nThe same text again, word for word, and then a summary of it: The lighthouse`,
+    free: "A short story about a fisherman who finds a bottle with a letter:"
 };
 
 /** Runs `work` with the address of a server of its own. */
@@ -42,7 +43,7 @@ async function served(options, work) {
     try {
         for await (const line of createInterface({input: server.stdout})) {
             if (line.includes("address")) {
-                return await work(line.trim().split(/\s+/).at(-1));
+                return await work({url: line.trim().split(/\s+/).at(-1), pid: server.pid});
             }
         }
         throw new Error("the server did not start");
@@ -52,7 +53,13 @@ async function served(options, work) {
     }
 }
 
-async function post(url, path, body) {
+/** Seconds of processor time that a process took so far; a busy machine leaves them as they are. */
+function cpu(pid) {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function post({url}, path, body) {
     const response = await fetch(url + path, {method: "POST", body: JSON.stringify({temperature: 0, ...body})});
     const answer = await response.json();
     if (!response.ok) {
@@ -61,70 +68,74 @@ async function post(url, path, body) {
     return answer;
 }
 
-/** Milliseconds to the first token of a prompt of 500 tokens and 20 more, new and after another with the same 500. */
-async function firstTokens(url, round) {
+/** Time to the first token of a prompt of 500 tokens and 20 more, new and after another with the same 500. */
+async function firstTokens(server, round) {
     const tokens = (count, seed) => Array.from({length: count}, (_, at) => 1000 + (at * at * 31 + at * 7 + seed * 977) % 40000);
     const ask = async (tail) => {
-        const start = performance.now();
+        const [start, before] = [performance.now(), cpu(server.pid)];
         const prompt = [...tokens(500, round), ...tokens(20, tail)];
-        const {usage} = await post(url, "/v1/completions", {prompt, max_tokens: 1});
-        return {ms: performance.now() - start, cached: usage.prompt_tokens_details.cached_tokens};
+        const {usage} = await post(server, "/v1/completions", {prompt, max_tokens: 1});
+        const cached = usage.prompt_tokens_details.cached_tokens;
+        return {ms: performance.now() - start, cpu_ms: 1000 * (cpu(server.pid) - before), cached};
     };
     return {fresh: await ask(1000 + round), cached: await ask(2000 + round)};
 }
 
-/** Tokens a second of an answer, its first token left out: that is the prompt's. */
-async function decode(url, content) {
+/** Tokens a second of an answer and a second of processor time, its first token left out: that is the prompt's. */
+async function decode(server, prompt) {
     const ask = async (max_tokens) => {
-        const start = performance.now();
-        const body = {messages: [{role: "user", content}], max_tokens, ignore_eos: true};
-        const {usage, choices: [{message}]} = await post(url, "/v1/chat/completions", body);
-        return {s: (performance.now() - start) / 1000, tokens: usage.completion_tokens, text: message.content};
+        const [start, before] = [performance.now(), cpu(server.pid)];
+        const {usage, choices: [{text}]} = await post(server, "/v1/completions", {prompt, max_tokens, ignore_eos: true});
+        return {s: (performance.now() - start) / 1000, cpu_s: cpu(server.pid) - before, tokens: usage.completion_tokens, text};
     };
     // The prompt is in the cache from the second time on.
     await ask(1);
-    const [first, whole] = [await ask(1), await ask(160)];
-    return {tokens_per_s: (whole.tokens - 1) / (whole.s - first.s), text: whole.text};
+    const [first, whole] = [await ask(1), await ask(130)];
+    const rate = (key) => (whole.tokens - 1) / (whole[key] - first[key]);
+    return {tokens_per_s: rate("s"), tokens_per_cpu_s: rate("cpu_s"), text: whole.text};
 }
 
 const rounds = Array.from({length: Number(values.rounds)}, (_, round) => round);
 const result = {...circumstances(), file: basename(file), threads: Number(values.threads)};
 
-result.first_token = await served([], async (url) => {
-    await firstTokens(url, rounds.length);
+result.first_token = await served([], async (server) => {
+    await firstTokens(server, rounds.length);
     const runs = [];
     for (const round of rounds) {
-        runs.push(await firstTokens(url, round));
+        runs.push(await firstTokens(server, round));
     }
     return runs;
 });
 for (const kind of ["fresh", "cached"]) {
     const runs = result.first_token.map((run) => run[kind]);
-    console.log(`first token, ${runs[0].cached} of 520 cached: ${median(runs.map((run) => run.ms)).toFixed(1)} ms`);
+    console.log(`first token, ${runs[0].cached} of 520 cached: ${median(runs.map((run) => run.ms)).toFixed(0)} ms, `
+        + `${median(runs.map((run) => run.cpu_ms)).toFixed(0)} ms of processor time`);
 }
 
 result.guesses = {};
 let texts;
 for (const most of values.guesses.split(",")) {
-    result.guesses[most] = await served(["--speculate", most], async (url) => {
+    result.guesses[most] = await served(["--speculate", most], async (server) => {
         const tasks = {};
         let before = {right: 0, all: 0};
         for (const [task, content] of Object.entries(TASKS)) {
             const runs = [];
             for (const _ of rounds) {
-                runs.push(await decode(url, content));
+                runs.push(await decode(server, content));
             }
-            const {details} = await (await fetch(`${url}/health`)).json();
+            const {details} = await (await fetch(`${server.url}/health`)).json();
             const [right, all] = (details.guessed_tokens ?? "0 0").match(/\d+/g).map(Number);
             tasks[task] = {
                 tokens_per_s: median(runs.map((run) => run.tokens_per_s)),
+                tokens_per_cpu_s: median(runs.map((run) => run.tokens_per_cpu_s)),
                 right: right - before.right,
                 guessed: all - before.all,
                 text: runs[0].text
             };
             before = {right, all};
-            const {tokens_per_s, guessed, ...rest} = tasks[task];
-            console.log(`${task}, ${most} guesses: ${tokens_per_s.toFixed(1)} tokens/s, ${rest.right} of ${guessed} right`);
+            const figures = tasks[task];
+            console.log(`${task}, ${most} guesses: ${figures.tokens_per_s.toFixed(1)} tokens/s, `
+                + `${figures.tokens_per_cpu_s.toFixed(1)} a second of processor time, ${figures.right} of ${figures.guessed} right`);
         }
         return tasks;
     });

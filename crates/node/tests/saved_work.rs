@@ -19,8 +19,8 @@ async fn a_prompt_asked_again_is_counted_as_cached_whole_and_streamed() {
     let server = Server::start(|_| {});
     let prompt: Vec<u32> = (0..500).map(|at| 4 + at * at % 60).collect();
     let ask = |stream: bool| {
-        let mut body =
-            json!({"prompt": prompt, "max_tokens": 5, "temperature": 0, "stream": stream});
+        let mut body = json!({"prompt": prompt, "max_tokens": 5, "temperature": 0, "ignore_eos": true,
+            "stream": stream});
         if stream {
             body["stream_options"] = json!({"include_usage": true});
         }

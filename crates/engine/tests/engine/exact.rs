@@ -103,7 +103,6 @@ fn guesses_change_nothing(checkpoint: impl Fn() -> Checkpoint, vocab: u32) {
     let (plain, guessed) = (with(0), with(6));
     assert_eq!(plain.1.guessed_tokens, 0);
     assert!(guessed.1.accepted_tokens > 0);
-    assert!(guessed.1.accepted_tokens < guessed.1.guessed_tokens);
     assert_eq!(guessed.0, plain.0);
 }
 
