@@ -30,9 +30,11 @@ const PASSAGE = "The lighthouse stands on a rock two miles from the shore. Its l
     + "keepers lived there with their families until 1962. In winter the boat could not land for weeks, so flour, oil and coal were "
     + "stored in the cellar. The keepers wrote down the wind, the height of the waves and every ship that passed, and their books are "
     + "kept in the museum of the town.";
+// A small model quotes best what it has seen quoted; what it writes freely in a chat repeats little.
 const TASKS = {
-    quote: `Text: ${PASSAGE}\n\nThe same text again, word for word, and then a summary of it: The lighthouse`,
-    free: "A short story about a fisherman who finds a bottle with a letter:"
+    quote: ["/v1/completions", {prompt: `Text: ${PASSAGE}\n\nCopy: ${PASSAGE}\n\nCopy: The lighthouse`}],
+    free: ["/v1/chat/completions",
+        {messages: [{role: "user", content: "Write a short story about a fisherman who finds a bottle with a letter."}]}]
 };
 
 /** Runs `work` with the address of a server of its own. */
@@ -82,15 +84,20 @@ async function firstTokens(server, round) {
 }
 
 /** Tokens a second of an answer and a second of processor time, its first token left out: that is the prompt's. */
-async function decode(server, prompt) {
+async function decode(server, [path, body]) {
     const ask = async (max_tokens) => {
         const [start, before] = [performance.now(), cpu(server.pid)];
-        const {usage, choices: [{text}]} = await post(server, "/v1/completions", {prompt, max_tokens, ignore_eos: true});
-        return {s: (performance.now() - start) / 1000, cpu_s: cpu(server.pid) - before, tokens: usage.completion_tokens, text};
+        const {usage, choices: [{text, message}]} = await post(server, path, {...body, max_tokens, ignore_eos: true});
+        return {
+            s: (performance.now() - start) / 1000,
+            cpu_s: cpu(server.pid) - before,
+            tokens: usage.completion_tokens,
+            text: text ?? message.content
+        };
     };
     // The prompt is in the cache from the second time on.
     await ask(1);
-    const [first, whole] = [await ask(1), await ask(130)];
+    const [first, whole] = [await ask(1), await ask(100)];
     const rate = (key) => (whole.tokens - 1) / (whole[key] - first[key]);
     return {tokens_per_s: rate("s"), tokens_per_cpu_s: rate("cpu_s"), text: whole.text};
 }
@@ -118,10 +125,10 @@ for (const most of values.guesses.split(",")) {
     result.guesses[most] = await served(["--speculate", most], async (server) => {
         const tasks = {};
         let before = {right: 0, all: 0};
-        for (const [task, content] of Object.entries(TASKS)) {
+        for (const [task, asked] of Object.entries(TASKS)) {
             const runs = [];
             for (const _ of rounds) {
-                runs.push(await decode(server, content));
+                runs.push(await decode(server, asked));
             }
             const {details} = await (await fetch(`${server.url}/health`)).json();
             const [right, all] = (details.guessed_tokens ?? "0 0").match(/\d+/g).map(Number);
