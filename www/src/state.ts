@@ -36,8 +36,8 @@ export interface Answer {
   speed: Speed | null;
   model: string;
   place: "browser" | "edge" | null;
-  /** `stopped`: by the reader. `length`: no more room or tokens. `tool_calls` is never: the page has no tools. */
-  end: "stop" | "length" | "tool_calls" | "stopped" | "failed" | null;
+  /** `stopped`: by the reader. `length`: no more room or tokens. */
+  end: "stop" | "length" | "stopped" | "failed" | null;
 }
 
 export type Turn = Question | Answer;

@@ -97,7 +97,8 @@ function take({ place, text, tokens, end, timings }: Piece, growing: Answer): vo
   growing.place = place;
   growing.content += text;
   growing.tokens.push(...tokens);
-  growing.end = end ?? growing.end;
+  // The page offers no tools, so that nothing ends with a call of one.
+  growing.end = end === "tool_calls" ? "stop" : end ?? growing.end;
   if (timings) {
     growing.speed = { firstTokenMs: timings.first_token_ms, totalMs: timings.total_ms, tokensPerSecond: timings.tokens_per_second, arrivals: [] };
   }
