@@ -11,6 +11,7 @@ mod device;
 mod format;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod low_rank;
 mod matrix;
 mod ops;
 pub mod reference;
@@ -26,6 +27,10 @@ pub use device::{
     Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, supports_f16,
 };
 pub use format::Format;
+pub use low_rank::{Factors, LowRank};
 pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope, together};
-pub use ops::{Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
+pub use ops::{
+    Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
+    RopeSpec,
+};
 pub use self_test::{SelfTest, self_test};

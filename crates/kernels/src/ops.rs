@@ -1,8 +1,8 @@
-//! The contract: five operations, the same on every device.
+//! The contract: six operations, the same on every device.
 //!
 //! A decoder layer is `linear` (norm + QKV), `rope`, `attention`, `linear` (output + residual),
-//! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Tensors are
-//! row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
+//! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Where rows have
+//! adapters, `low_rank` follows each `linear`. Tensors are row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
@@ -110,6 +110,24 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
 }
 
+/// Products that lie side by side in one matrix, at most: queries, keys and values.
+pub const PARTS: usize = 3;
+/// Numbers of a slot in the table of [`Kernels::low_rank`].
+pub(crate) const ENTRY: usize = 2 + 3 * PARTS;
+
+/// Arguments of [`Kernels::low_rank`] that are no tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LowRankSpec {
+    /// Applied to each input row first.
+    pub input: Input,
+    /// Inputs of the product.
+    pub columns: usize,
+    /// Outputs of each part, side by side from column 0 of `out`; 0 for a part there is not.
+    pub outputs: [usize; PARTS],
+    /// Most ranks that a slot has, those of its parts together; at least 1.
+    pub ranks: usize,
+}
+
 /// The fused operations of a decoder, written once a device family.
 ///
 /// `rows` tensors are `i32 [rows, 3]`: each row's position in its sequence, its slot in the cache
@@ -170,5 +188,22 @@ pub trait Kernels: Backend {
         y: &FloatTensor<Self>,
         gains: &FloatTensor<Self>,
         norm: Norm,
+    ) -> FloatTensor<Self>;
+
+    /// The low-rank products of the rows that have an adapter, in place:
+    /// `out[r, part] += (input(x[r]) · Aᵀ)[from .. to] · B[part]`; other rows stay, and cost nothing.
+    ///
+    /// `factors` holds every slot's `A`, `[ranks, columns]`, and for each part `B`, `[to - from, outputs]`
+    /// (PEFT's `lora_B` transposed, its scale included). `table` is `i32 [slots, 2 + 3 · PARTS]`: where the
+    /// slot's `A` begins, its ranks, and of each part `from`, `to` and where its `B` begins; ranks and parts
+    /// that a slot has not are 0. `rows` is `i32 [n, 2]`: a row of `out` and its slot, rows ascending.
+    fn low_rank(
+        out: FloatTensor<Self>,
+        x: &FloatTensor<Self>,
+        factors: &FloatTensor<Self>,
+        table: IntTensor<Self>,
+        rows: IntTensor<Self>,
+        gains: &FloatTensor<Self>,
+        spec: LowRankSpec,
     ) -> FloatTensor<Self>;
 }

@@ -3,7 +3,9 @@
 use half::{bf16, f16};
 
 use crate::Format;
-use crate::ops::{Activation, AttentionSpec, Input, Layout, LinearSpec, Norm, RopeSpec};
+use crate::ops::{
+    Activation, AttentionSpec, ENTRY, Input, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec,
+};
 
 /// The weights of one row (or any whole number of blocks) as `f32`.
 ///
@@ -308,6 +310,41 @@ pub fn add_norm(x: &mut [f32], y: &[f32], width: usize, gains: &[f32], norm: Nor
     for (x, y) in x.chunks_mut(width).zip(y.chunks(width)) {
         for (x, n) in x.iter_mut().zip(normalize(norm, y, gains)) {
             *x += n;
+        }
+    }
+}
+
+/// See [`crate::Kernels::low_rank`]; `out` of `width` columns.
+#[allow(clippy::too_many_arguments, reason = "the operation's own")]
+pub fn low_rank(
+    out: &mut [f32],
+    width: usize,
+    x: &[f32],
+    factors: &[f32],
+    table: &[i32],
+    rows: &[i32],
+    gains: &[f32],
+    spec: LowRankSpec,
+) {
+    let wide = x.len() / (out.len() / width);
+    for row in rows.chunks(2) {
+        let (row, entry) = (row[0] as usize, &table[row[1] as usize * ENTRY..][..ENTRY]);
+        let x = prepare(spec.input, &x[row * wide..][..wide], gains);
+        let a = &factors[entry[0] as usize..][..entry[1] as usize * spec.columns];
+        let dot = |a: &[f32]| x.iter().zip(a).map(|(x, a)| f64::from(x * a)).sum::<f64>() as f32;
+        let products: Vec<f32> = a.chunks(spec.columns).map(dot).collect();
+        let mut first = row * width;
+        for (part, outputs) in entry[2..].chunks(3).zip(spec.outputs) {
+            let b = &factors[part[2] as usize..];
+            for (i, product) in products[part[0] as usize..part[1] as usize]
+                .iter()
+                .enumerate()
+            {
+                for j in 0..outputs {
+                    out[first + j] += product * b[i * outputs + j];
+                }
+            }
+            first += outputs;
         }
     }
 }

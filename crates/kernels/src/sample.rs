@@ -3,7 +3,8 @@
 
 use half::f16;
 
-use crate::{Format, Layout};
+use crate::ops::ENTRY;
+use crate::{Factors, Format, Layout, PARTS};
 
 /// A small generator of numbers (SplitMix64; Steele, Lea & Flood 2014). Not for sampling tokens.
 #[derive(Clone, Debug)]
@@ -79,5 +80,54 @@ fn block(format: Format, random: &mut Random, bytes: &mut Vec<u8>) {
         let tiny = random.below(8) == 0;
         let factor = random.unit() / largest * if tiny { 0.01 } else { 1.0 };
         bytes[start + at..][..2].copy_from_slice(&f16::from_f32(factor).to_le_bytes());
+    }
+}
+
+/// Adapters of one product, as [`LowRank`](crate::LowRank) takes them and as the reference does.
+#[derive(Clone, Debug)]
+pub struct Adapters {
+    /// Slots and their factors.
+    pub slots: Vec<(u32, Factors)>,
+    /// All factors in one row.
+    pub values: Vec<f32>,
+    /// Where they are ([`Kernels::low_rank`](crate::Kernels::low_rank)).
+    pub table: Vec<i32>,
+}
+
+impl Adapters {
+    /// `slots` are a slot and the ranks of its parts.
+    pub fn new(
+        columns: usize,
+        outputs: [usize; PARTS],
+        slots: &[(u32, [usize; PARTS])],
+        random: &mut Random,
+    ) -> Self {
+        let count = slots.iter().map(|(slot, _)| *slot as usize + 1).max();
+        let mut all = Adapters {
+            slots: Vec::new(),
+            values: Vec::new(),
+            table: vec![0; count.unwrap_or(0) * ENTRY],
+        };
+        for (slot, ranks) in slots {
+            let mut factors = Factors {
+                a: random.vector(ranks.iter().sum::<usize>() * columns),
+                ..Factors::default()
+            };
+            let entry = &mut all.table[*slot as usize * ENTRY..][..ENTRY];
+            entry[0] = all.values.len() as i32;
+            entry[1] = ranks.iter().sum::<usize>() as i32;
+            all.values.extend(&factors.a);
+            let mut from = 0;
+            for (part, rank) in ranks.iter().enumerate() {
+                let b = random.vector(rank * outputs[part]);
+                let place = [from as i32, (from + rank) as i32, all.values.len() as i32];
+                entry[2 + 3 * part..][..3].copy_from_slice(&place);
+                all.values.extend(&b);
+                factors.parts[part] = (from..from + rank, b);
+                from += rank;
+            }
+            all.slots.push((*slot, factors));
+        }
+        all
     }
 }

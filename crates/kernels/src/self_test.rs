@@ -3,10 +3,10 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::device::fall_back;
-use crate::sample::{Random, matrix};
+use crate::sample::{Adapters as Sample, Random, matrix};
 use crate::{
-    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With,
-    add_norm, attention, reference, rope,
+    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec, Matrix,
+    Norm, RopeSpec, With, add_norm, attention, reference, rope,
 };
 
 /// What one kernel gave.
@@ -69,6 +69,7 @@ pub async fn self_test(device: &Device, formats: &[Format]) -> Vec<SelfTest> {
     bench.embed().await;
     bench.rope_and_attention().await;
     bench.add_norm().await;
+    bench.low_rank().await;
     bench.results
 }
 
@@ -230,6 +231,41 @@ impl Bench<'_> {
         let out = add_norm(left, &right, &self.tensor(&gains, [1, DIM]), NORM);
         reference::add_norm(&mut x, &y, DIM, &gains, NORM);
         self.judge("add_norm", None, out, &x).await;
+    }
+
+    /// Two rows of three have adapters, one of them for two parts of three.
+    async fn low_rank(&mut self) {
+        let outputs = [40, 24, 8];
+        let mut adapters = LowRank::new(DIM, outputs, self.device);
+        let sample = Sample::new(
+            DIM,
+            outputs,
+            &[(1, [5, 0, 3]), (4, [9, 2, 1])],
+            &mut self.random,
+        );
+        for (slot, factors) in &sample.slots {
+            adapters.put(*slot, factors.clone());
+        }
+        let (x, gains) = (self.random.vector(3 * DIM), self.random.vector(DIM));
+        let mut want = self.random.vector(3 * 72);
+        let out = self.tensor(&want, [3, 72]);
+        let rows = [0, 4, 2, 1];
+        let spec = LowRankSpec {
+            input: Input::Norm(NORM),
+            columns: DIM,
+            outputs,
+            ranks: 12,
+        };
+        let Sample { values, table, .. } = &sample;
+        reference::low_rank(&mut want, 72, &x, values, table, &rows, &gains, spec);
+        let with = With {
+            input: spec.input,
+            gains: self.tensor(&gains, [1, DIM]),
+            bias: self.tensor(&[0.0], [1]),
+        };
+        let (x, rows) = (self.tensor(&x, [3, DIM]), self.ints(&rows, [2, 2]));
+        let out = adapters.add(out, &x, &with, &rows);
+        self.judge("low_rank", None, out, &want).await;
     }
 }
 

@@ -1,10 +1,10 @@
 //! The CPU twin against the plain reference, over random shapes.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tinderbox_kernels::sample::{Random, matrix};
+use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
-    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec, With,
-    add_norm, attention, reference, rope,
+    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec, Matrix,
+    Norm, RopeSpec, With, add_norm, attention, reference, rope,
 };
 
 fn grid(values: &[f32], rows: usize) -> Tensor<2> {
@@ -294,4 +294,138 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
             assert_eq!(run(row, 1), expected, "{format}");
         }
     }
+}
+
+/// Three adapters: of all parts, of one, of two; slots 1, 3 and 4 are empty.
+fn slots(outputs: [usize; 3], random: &mut Random) -> [(u32, [usize; 3]); 3] {
+    let mut ranks = |parts: [bool; 3]| -> [usize; 3] {
+        std::array::from_fn(|part| match parts[part] && outputs[part] > 0 {
+            true => 1 + random.below(20),
+            false => 0,
+        })
+    };
+    [
+        (0, ranks([true; 3])),
+        (2, ranks([true, false, false])),
+        (5, ranks([true, false, true])),
+    ]
+}
+
+#[test]
+fn low_rank_products_agree_with_the_reference_and_leave_other_rows_alone() {
+    let mut random = Random(7);
+    let inputs = [
+        Input::Plain,
+        Input::Norm(Norm::Rms { eps: 1e-5 }),
+        Input::Norm(Norm::Layer { eps: 1e-5 }),
+        Input::Act(Activation::Gelu),
+        Input::Gated(Activation::Silu),
+    ];
+    for case in 0..60 {
+        let input = inputs[case % inputs.len()];
+        let columns = 1 + random.below(150);
+        let mut outputs = [1 + random.below(90), random.below(40), random.below(40)];
+        if case % 2 == 0 {
+            outputs[1..].fill(0);
+        }
+        let slots = slots(outputs, &mut random);
+        let sample = Adapters::new(columns, outputs, &slots, &mut random);
+        let (count, width) = (
+            [1, 3, 40][random.below(3)],
+            outputs.iter().sum::<usize>() + 3,
+        );
+        let rows: Vec<i32> = (0..count)
+            .filter_map(|row| Some([row, *[0, 2, 5].get(random.below(4))?]))
+            .flatten()
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let wide = columns
+            * if matches!(input, Input::Gated(_)) {
+                2
+            } else {
+                1
+            };
+        let (x, gains) = (
+            random.vector(count as usize * wide),
+            random.vector(2 * columns),
+        );
+        let before = random.vector(count as usize * width);
+        let spec = LowRankSpec {
+            input,
+            columns,
+            outputs,
+            ranks: 1,
+        };
+        let mut expected = before.clone();
+        let Adapters {
+            values: all, table, ..
+        } = &sample;
+        reference::low_rank(&mut expected, width, &x, all, table, &rows, &gains, spec);
+
+        let mut adapters = LowRank::new(columns, outputs, &Device::flex());
+        // One that goes again, so that others move.
+        adapters.put(1, sample.slots[1].1.clone());
+        for (slot, factors) in &sample.slots {
+            adapters.put(*slot, factors.clone());
+            adapters.clear(1);
+        }
+        let with = With {
+            input,
+            gains: grid(&gains, 2),
+            bias: Tensor::zeros([1], &Device::flex()),
+        };
+        let run = |x: &[f32], before: &[f32], rows: &[i32]| {
+            let count = before.len() / width;
+            let (out, x) = (grid(before, count), grid(x, count));
+            values(adapters.add(out, &x, &with, &ints(rows, rows.len() / 2)))
+        };
+        let found = run(&x, &before, &rows);
+        let error = error(&found, &expected);
+        assert!(error < 1e-4, "case {case}: {spec:?}: error {error}");
+        for row in 0..count as usize {
+            let (before, found) = (
+                &before[row * width..][..width],
+                &found[row * width..][..width],
+            );
+            match rows.chunks(2).find(|pair| pair[0] == row as i32) {
+                Some(pair) => {
+                    let alone = run(&x[row * wide..][..wide], before, &[0, pair[1]]);
+                    assert_eq!(alone, found, "case {case}: row {row} alone");
+                }
+                None => assert_eq!(before, found, "case {case}: row {row} has no adapter"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_emptied_slot_adds_nothing_and_gives_its_memory_back() {
+    let mut random = Random(8);
+    let sample = Adapters::new(16, [8, 0, 0], &[(3, [4, 0, 0])], &mut random);
+    let mut adapters = LowRank::new(16, [8, 0, 0], &Device::flex());
+    let factors = || sample.slots[0].1.clone();
+    adapters.put(3, factors());
+    assert_eq!(adapters.bytes(), 4 * (4 * 16 + 4 * 8));
+    adapters.put(3, factors());
+    assert_eq!(
+        adapters.bytes(),
+        4 * (4 * 16 + 4 * 8),
+        "in place of the first"
+    );
+    adapters.put(0, factors());
+    adapters.clear(3);
+    let with = With {
+        input: Input::Plain,
+        gains: grid(&[0.0], 1),
+        bias: Tensor::zeros([1], &Device::flex()),
+    };
+    let (x, zeros) = (random.vector(2 * 16), vec![0.0; 2 * 8]);
+    let rows = ints(&[0, 3, 1, 0], 2);
+    let found = values(adapters.add(grid(&zeros, 2), &grid(&x, 2), &with, &rows));
+    assert_eq!(found[..8], zeros[..8]);
+    assert_ne!(found[8..], zeros[8..]);
+    adapters.clear(0);
+    assert_eq!(adapters.bytes(), 0);
 }

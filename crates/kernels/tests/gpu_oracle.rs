@@ -5,10 +5,11 @@
 use std::sync::OnceLock;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tinderbox_kernels::sample::{Random, matrix};
+use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
-    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Matrix, Norm, RopeSpec,
-    With, add_norm, attention, reference, rope, select, self_test, supports_f16,
+    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
+    Matrix, Norm, RopeSpec, With, add_norm, attention, reference, rope, select, self_test,
+    supports_f16,
 };
 
 /// The adapter's device, started once; `None` with a note where there is none.
@@ -444,6 +445,54 @@ fn add_norm_is_the_reference() {
         let got = add_norm(left, &right, &tensor(&gains, [2, width], &device), norm);
         reference::add_norm(&mut x, &y, width, &gains, norm);
         assert_close(got, &x, 1e-5, &format!("{norm:?}"));
+    }
+}
+
+#[test]
+fn low_rank_products_are_the_reference() {
+    let Some(device) = device() else { return };
+    let mut random = Random(19);
+    // Slots 1 and 3 are empty; slot 2 has one part.
+    let slots = [(0, [3, 8, 2]), (2, [17, 0, 0]), (4, [1, 0, 33])];
+    for (i, input) in inputs().into_iter().enumerate() {
+        let (columns, count) = ([37, 64, 129, 200][i % 4], ROWS[(i + 1) % 4]);
+        let outputs = [[70, 33, 9], [5, 64, 64]][i % 2];
+        let width = outputs.iter().sum::<usize>() + i;
+        let sample = Adapters::new(columns, outputs, &slots, &mut random);
+        let wide = columns
+            * if matches!(input, Input::Gated(_)) {
+                2
+            } else {
+                1
+            };
+        let (x, gains) = (random.vector(count * wide), random.vector(2 * columns));
+        let mut want = random.vector(count * width);
+        let rows: Vec<i32> = (0..count as i32)
+            .filter(|row| row % 5 != 3)
+            .flat_map(|row| [row, row % 5])
+            .collect();
+        let spec = LowRankSpec {
+            input,
+            columns,
+            outputs,
+            ranks: 34,
+        };
+        let out = tensor(&want, [count, width], &device);
+        let Adapters { values, table, .. } = &sample;
+        reference::low_rank(&mut want, width, &x, values, table, &rows, &gains, spec);
+
+        let mut adapters = LowRank::new(columns, outputs, &device);
+        for (slot, factors) in &sample.slots {
+            adapters.put(*slot, factors.clone());
+        }
+        let with = With {
+            input,
+            gains: tensor(&gains, [2, columns], &device),
+            bias: tensor(&[0.0], [1], &device),
+        };
+        let rows = ints(&rows, [rows.len() / 2, 2], &device);
+        let out = adapters.add(out, &tensor(&x, [count, wide], &device), &with, &rows);
+        assert_close(out, &want, 2e-4, &format!("{count} rows, {spec:?}"));
     }
 }
 

@@ -10,6 +10,7 @@ mod dot;
 mod input;
 mod isa;
 mod linear;
+mod low_rank;
 mod panel;
 mod quant;
 mod simd;
@@ -27,7 +28,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Element, Shape, TensorData};
 use half::f16;
 
-use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec, reference};
+use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec, reference};
 use isa::Isa;
 pub(crate) use panel::pack;
 pub(crate) use threads::join;
@@ -154,5 +155,27 @@ impl Kernels for Flex {
         let width = columns(&x);
         reference::add_norm(slice_mut(&mut x), slice(y), width, slice(gains), norm);
         x
+    }
+
+    fn low_rank(
+        mut out: FlexTensor,
+        x: &FlexTensor,
+        factors: &FlexTensor,
+        table: FlexTensor,
+        rows: FlexTensor,
+        gains: &FlexTensor,
+        spec: LowRankSpec,
+    ) -> FlexTensor {
+        let width = columns(&out);
+        let low_rank = low_rank::LowRank {
+            x: slice(x),
+            factors: slice(factors),
+            table: slice(&table),
+            rows: slice(&rows),
+            gains: slice(gains),
+            spec,
+        };
+        low_rank.run(Isa::best(), slice_mut(&mut out), width);
+        out
     }
 }

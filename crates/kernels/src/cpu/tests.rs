@@ -5,9 +5,12 @@ use half::f16;
 use super::attention::Attention;
 use super::isa::Isa;
 use super::linear::Linear;
+use super::low_rank::LowRank;
 use super::pack;
-use crate::sample::{Random, matrix};
-use crate::{Activation, AttentionSpec, Format, Input, Layout, LinearSpec, Norm, reference};
+use crate::sample::{Adapters, Random, matrix};
+use crate::{
+    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRankSpec, Norm, reference,
+};
 
 /// Largest difference as a share of the largest expected value.
 fn error(found: &[f32], expected: &[f32]) -> f32 {
@@ -104,6 +107,51 @@ fn attention_agrees_on_every_instruction_set() {
             let found = attention.run(isa.of_width(head_dim));
             let error = error(&found, &expected);
             assert!(error < 1e-4, "{isa:?}, {spec:?}: error {error}");
+        }
+    }
+}
+
+#[test]
+fn low_rank_products_agree_on_every_instruction_set() {
+    let mut random = Random(13);
+    for (input, columns) in [
+        (Input::Norm(Norm::Rms { eps: 1e-5 }), 75),
+        (Input::Gated(Activation::Silu), 96),
+    ] {
+        let outputs = [37, 16, 5];
+        let slots = [(0, [4, 1, 3]), (1, [0, 9, 2])];
+        let sample = Adapters::new(columns, outputs, &slots, &mut random);
+        let wide = columns
+            * if matches!(input, Input::Gated(_)) {
+                2
+            } else {
+                1
+            };
+        let (x, gains) = (random.vector(7 * wide), random.vector(columns));
+        let rows = [0, 1, 1, 0, 2, 0, 4, 0, 5, 0, 6, 0];
+        let spec = LowRankSpec {
+            input,
+            columns,
+            outputs,
+            ranks: 11,
+        };
+        let before = random.vector(7 * 58);
+        let mut expected = before.clone();
+        let (values, table) = (&sample.values, &sample.table);
+        reference::low_rank(&mut expected, 58, &x, values, table, &rows, &gains, spec);
+        let low_rank = LowRank {
+            x: &x,
+            factors: values,
+            table,
+            rows: &rows,
+            gains: &gains,
+            spec,
+        };
+        for isa in Isa::available() {
+            let mut found = before.clone();
+            low_rank.run(isa, &mut found, 58);
+            let error = error(&found, &expected);
+            assert!(error < 1e-4, "{isa:?}, {input:?}: error {error}");
         }
     }
 }

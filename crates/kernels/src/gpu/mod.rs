@@ -17,6 +17,7 @@ mod input;
 mod linear;
 mod linear_gemm;
 mod linear_gemv;
+mod low_rank;
 mod norm;
 mod rope;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use cubecl::prelude::CubeCount;
 
 pub(crate) use choice::take_out;
 
-use crate::{AttentionSpec, Kernels, Layout, LinearSpec, Norm, RopeSpec};
+use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec};
 
 type CubeTensor = FloatTensor<Cube>;
 
@@ -146,5 +147,19 @@ impl Kernels for Cube {
     ) -> FloatTensor<Self> {
         check(&[&x, y, gains]);
         norm::add_norm(x, y, gains, norm)
+    }
+
+    fn low_rank(
+        out: FloatTensor<Self>,
+        x: &FloatTensor<Self>,
+        factors: &FloatTensor<Self>,
+        table: IntTensor<Self>,
+        rows: IntTensor<Self>,
+        gains: &FloatTensor<Self>,
+        spec: LowRankSpec,
+    ) -> FloatTensor<Self> {
+        check(&[&out, x, factors, &table, &rows, gains]);
+        low_rank::low_rank(&out, x, factors, &table, &rows, gains, spec);
+        out
     }
 }

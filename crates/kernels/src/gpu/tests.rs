@@ -172,6 +172,7 @@ fn no_kernel_binds_more_buffers_than_webgpu_grants() {
         include_str!("input.rs"),
         include_str!("linear_gemm.rs"),
         include_str!("linear_gemv.rs"),
+        include_str!("low_rank.rs"),
         include_str!("norm.rs"),
         include_str!("rope.rs"),
     ];
