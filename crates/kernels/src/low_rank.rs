@@ -26,9 +26,10 @@ pub struct LowRank {
     outputs: [usize; PARTS],
     device: Device,
     held: BTreeMap<u32, Held>,
-    factors: Tensor<1>,
-    /// See [`Kernels::low_rank`].
-    table: Tensor<2, Int>,
+    /// Slots that were named so far: rows may name them.
+    slots: u32,
+    /// All factors, and the table of [`Kernels::low_rank`]; none while no slot holds any.
+    buffers: Option<(Tensor<1>, Tensor<2, Int>)>,
 }
 
 /// One slot's factors in the buffer.
@@ -49,8 +50,8 @@ impl LowRank {
             outputs,
             device: device.clone(),
             held: BTreeMap::new(),
-            factors: Tensor::zeros([1], device),
-            table: Tensor::zeros([1, ENTRY], (device, DType::I32)),
+            slots: 0,
+            buffers: None,
         }
     }
 
@@ -72,11 +73,14 @@ impl LowRank {
             self.columns
         );
         self.held.remove(&slot);
+        self.slots = self.slots.max(slot + 1);
         let (mut pieces, mut start) = (Vec::new(), 0);
-        for held in self.held.values_mut() {
-            pieces.push(self.factors.clone().narrow(0, held.start, held.len));
-            held.start = start;
-            start += held.len;
+        if let Some((factors, _)) = self.buffers.take() {
+            for held in self.held.values_mut() {
+                pieces.push(factors.clone().narrow(0, held.start, held.len));
+                held.start = start;
+                start += held.len;
+            }
         }
         let parts = factors.parts.each_ref();
         let parts = parts.map(|(ranks, b)| (ranks.clone(), b.len()));
@@ -87,7 +91,7 @@ impl LowRank {
             TensorData::new(values, [len]),
             &self.device,
         ));
-        self.factors = Tensor::cat(pieces, 0);
+        let factors = Tensor::cat(pieces, 0);
         let held = Held {
             start,
             len,
@@ -95,26 +99,21 @@ impl LowRank {
             parts,
         };
         self.held.insert(slot, held);
-        self.write_table(slot);
+        self.buffers = Some((factors, self.table()));
     }
 
     /// Empties a slot. Other slots, and rows of this one, stay valid: those add nothing.
     pub fn clear(&mut self, slot: u32) {
-        let held = self.held.remove(&slot).is_some();
-        if held && self.held.is_empty() {
-            self.factors = Tensor::zeros([1], &self.device);
-        }
-        if held || slot as usize >= self.table.dims()[0] {
-            self.write_table(slot);
-        }
+        self.held.remove(&slot);
+        self.slots = self.slots.max(slot + 1);
+        let factors = self.buffers.take().filter(|_| !self.held.is_empty());
+        self.buffers = factors.map(|(factors, _)| (factors, self.table()));
     }
 
     /// Bytes on the device, those of emptied slots that are still kept included.
     pub fn bytes(&self) -> usize {
-        match self.held.is_empty() {
-            true => 0,
-            false => self.factors.dims()[0] * size_of::<f32>(),
-        }
+        let buffers = self.buffers.as_ref();
+        buffers.map_or(0, |(factors, _)| factors.dims()[0] * size_of::<f32>())
     }
 
     /// Adds to the rows of `out` what their adapters say of the same rows of `x`: [`Kernels::low_rank`].
@@ -129,9 +128,10 @@ impl LowRank {
         with: &With,
         rows: &Tensor<2, Int>,
     ) -> Tensor<2> {
-        let Some(ranks) = self.held.values().map(|held| held.ranks).max() else {
+        let Some((factors, table)) = &self.buffers else {
             return out;
         };
+        let ranks = self.held.values().map(|held| held.ranks).max();
         let wide = match with.input {
             Input::Gated(_) => 2 * self.columns,
             _ => self.columns,
@@ -148,22 +148,22 @@ impl LowRank {
             input: with.input,
             columns: self.columns,
             outputs: self.outputs,
-            ranks: ranks.max(1),
+            ranks: ranks.unwrap_or(1).max(1),
         };
         Tensor::from_dispatch(Dispatch::low_rank(
             out.into_dispatch(),
             &x.clone().into_dispatch(),
-            &self.factors.clone().into_dispatch(),
-            self.table.clone().into_dispatch(),
+            &factors.clone().into_dispatch(),
+            table.clone().into_dispatch(),
             rows.clone().into_dispatch(),
             &with.gains.clone().into_dispatch(),
             spec,
         ))
     }
 
-    /// Says where everything is, for all slots up to `slot` at least.
-    fn write_table(&mut self, slot: u32) {
-        let slots = self.table.dims()[0].max(slot as usize + 1);
+    /// Says where everything is, for all slots.
+    fn table(&self) -> Tensor<2, Int> {
+        let slots = self.slots as usize;
         let mut table = vec![0i32; slots * ENTRY];
         for (slot, held) in &self.held {
             let entry = &mut table[*slot as usize * ENTRY..][..ENTRY];
@@ -176,6 +176,6 @@ impl LowRank {
             }
         }
         let data = TensorData::new(table, [slots, ENTRY]);
-        self.table = Tensor::from_data(data, (&self.device, DType::I32));
+        Tensor::from_data(data, (&self.device, DType::I32))
     }
 }

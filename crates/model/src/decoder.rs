@@ -1,13 +1,15 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, With, add_norm, attention, flush, on_cpu, rope, together,
+    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, on_cpu, rope, together,
 };
 
-use crate::{Config, Error, Lora, Output, Step, Want};
+use crate::layer::{Adapted, Layer, Linear};
+use crate::{Config, Error, Output, Step, Want};
 
 /// A GPU's tiles have 1, 2, 4 or 8 rows, and where there are more rows 64.
 const FEW: usize = 8;
@@ -33,49 +35,8 @@ pub struct Decoder {
     pub(crate) context: usize,
     pub(crate) block_size: usize,
     pub(crate) blocks: usize,
-}
-
-/// One layer's weights.
-pub(crate) struct Layer {
-    /// Norm, then queries, keys and values.
-    pub qkv: Linear,
-    /// Gains of the per-head query and key norms, `[2, head_dim]`.
-    pub qk_gains: Option<Tensor<2>>,
-    /// Heads back to the residual stream.
-    pub out: Linear,
-    /// Norm of the attention's result (Gemma 2, 3).
-    pub post_attention: Option<Tensor<2>>,
-    /// Norm, then gate and up (or up alone).
-    pub up: Linear,
-    /// Activation, then back to the residual stream.
-    pub down: Linear,
-    /// Norm of the feed-forward result (Gemma 2, 3).
-    pub post_ffn: Option<Tensor<2>>,
-}
-
-/// A linear map with what precedes it. Parts of different formats write their own columns.
-pub(crate) struct Linear {
-    /// Matrix, its input and bias, and its first output column.
-    pub parts: Vec<(Matrix, With, usize)>,
-    /// Outputs of all parts.
-    pub width: usize,
-}
-
-impl Linear {
-    fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
-        let out = Tensor::empty([x.dims()[0], self.width], &x.device());
-        self.write(out, x, false)
-    }
-
-    fn add(&self, residual: Tensor<2>, x: &Tensor<2>) -> Tensor<2> {
-        self.write(residual, x, true)
-    }
-
-    fn write(&self, out: Tensor<2>, x: &Tensor<2>, accumulate: bool) -> Tensor<2> {
-        self.parts.iter().fold(out, |out, (matrix, with, first)| {
-            matrix.linear(out, x, with, *first, accumulate)
-        })
-    }
+    /// Slots that hold an adapter.
+    pub(crate) adapters: BTreeSet<u32>,
 }
 
 impl Decoder {
@@ -107,12 +68,8 @@ impl Decoder {
     /// Bytes of weights on the device, a tied head counted once.
     pub fn weight_bytes(&self) -> usize {
         let linear = |l: &Linear| l.parts.iter().map(|(m, ..)| m.bytes()).sum::<usize>();
-        let layers = self.layers.iter().map(|l| {
-            [&l.qkv, &l.out, &l.up, &l.down]
-                .into_iter()
-                .map(linear)
-                .sum::<usize>()
-        });
+        let layers = self.layers.iter().flat_map(Layer::products);
+        let layers = layers.map(linear);
         let tables = self.embedding.bytes() + self.positions.as_ref().map_or(0, Matrix::bytes);
         // A tied head is the embedding again: counted once.
         let head = if self.tied { 0 } else { linear(&self.head) };
@@ -126,20 +83,6 @@ impl Decoder {
             .map(|t| t.shape().num_elements() * t.dtype().size())
             .sum()
     }
-
-    /// Puts an adapter on the device, for the sequences that name its slot; it takes
-    /// [`Lora::bytes`] there. What was in the slot is dropped.
-    ///
-    /// # Errors
-    /// An adapter that was opened for another model.
-    pub fn put_adapter(&mut self, slot: u32, _adapter: &Lora) -> Result<(), Error> {
-        Err(Error::Step(format!(
-            "slot {slot}: adapters are not supported yet"
-        )))
-    }
-
-    /// Frees a slot's memory. Where it is empty nothing happens.
-    pub fn drop_adapter(&mut self, _slot: u32) {}
 
     /// Runs one step: writes the rows' keys and values, and answers for its output rows.
     ///
@@ -192,7 +135,7 @@ impl Decoder {
         if step.outputs.is_empty() {
             return None;
         }
-        let logits = self.head.apply(&x.select(0, rows.outputs.clone()));
+        let logits = self.head.apply(&x.select(0, rows.outputs.clone()), &None);
         Some(match self.config.logit_softcap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
@@ -202,7 +145,8 @@ impl Decoder {
     fn layer(&mut self, index: usize, x: Tensor<2>, rows: &Rows) -> Tensor<2> {
         let (layer, config) = (&self.layers[index], &self.config);
 
-        let qkv = layer.qkv.apply(&x); // [rows, (heads + 2 · kv_heads) · head_dim]
+        let adapted = &rows.adapted;
+        let qkv = layer.qkv.apply(&x, adapted); // [rows, (heads + 2 · kv_heads) · head_dim]
         let cache = self.cache[index]
             .take()
             .expect("every step puts the cache back");
@@ -220,17 +164,18 @@ impl Decoder {
         self.cache[index] = Some(cache);
 
         if config.parallel {
-            let hidden = layer.up.apply(&x);
-            return layer.down.add(layer.out.add(x, &mixed), &hidden);
+            let hidden = layer.up.apply(&x, adapted);
+            let x = layer.out.add(x, &mixed, adapted);
+            return layer.down.add(x, &hidden, adapted);
         }
         let x = match &layer.post_attention {
-            Some(gains) => add_norm(x, &layer.out.apply(&mixed), gains, config.norm),
-            None => layer.out.add(x, &mixed),
+            Some(gains) => add_norm(x, &layer.out.apply(&mixed, adapted), gains, config.norm),
+            None => layer.out.add(x, &mixed, adapted),
         };
-        let hidden = layer.up.apply(&x); // [rows, ffn], twice that when gated
+        let hidden = layer.up.apply(&x, adapted); // [rows, ffn], twice that when gated
         match &layer.post_ffn {
-            Some(gains) => add_norm(x, &layer.down.apply(&hidden), gains, config.norm),
-            None => layer.down.add(x, &hidden),
+            Some(gains) => add_norm(x, &layer.down.apply(&hidden, adapted), gains, config.norm),
+            None => layer.down.add(x, &hidden, adapted),
         }
     }
 
@@ -319,7 +264,8 @@ impl Decoder {
         {
             return fail(format!("block {block} of {}", self.blocks));
         }
-        if let Some(slot) = step.adapters.iter().flatten().next() {
+        let mut slots = step.adapters.iter().flatten();
+        if let Some(slot) = slots.find(|slot| !self.adapters.contains(*slot)) {
             return fail(format!("no adapter is in slot {slot}"));
         }
         if !step.adapters.is_empty() && step.adapters.len() != step.tables.len() {
@@ -353,6 +299,7 @@ struct Rows {
     /// Block ids, padded with zeros.
     tables: Tensor<2, Int>,
     outputs: Tensor<1, Int>,
+    adapted: Adapted,
 }
 
 impl Rows {
@@ -387,7 +334,16 @@ impl Rows {
                 (device, burn::tensor::DType::I32),
             )
         };
+        let adapted: Vec<i32> = (step.sequences.iter().enumerate())
+            .filter_map(|(row, sequence)| {
+                let slot = step.adapters.get(*sequence as usize).copied().flatten()?;
+                Some([row as i32, slot as i32])
+            })
+            .flatten()
+            .collect();
+        let count = adapted.len() / 2;
         Rows {
+            adapted: (count > 0).then(|| grid(adapted, [count, 2])),
             tokens: line(&step.tokens),
             positions: line(&step.positions),
             places: grid(places, [step.tokens.len(), 3]),

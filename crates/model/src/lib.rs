@@ -11,6 +11,7 @@ mod error;
 pub mod gguf;
 mod hf;
 mod json;
+mod layer;
 mod load;
 mod lora;
 mod step;

@@ -1,9 +1,13 @@
 //! A checkpoint's tensors onto a device, one at a time.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use tinderbox_kernels::{Input, Layout, Matrix, Norm, With, flush, reference};
+use std::collections::BTreeSet;
 
-use crate::decoder::{Decoder, Layer, Linear};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use tinderbox_kernels::{Input, Layout, LowRank, Matrix, Norm, With, flush, reference};
+
+use crate::decoder::Decoder;
+use crate::layer::{Layer, Linear};
+use crate::lora::Product;
 use crate::{Checkpoint, Config, Error, RawTensor};
 
 /// What is decided at load.
@@ -91,6 +95,7 @@ impl Decoder {
             context: options.context.min(config.context),
             block_size: options.block_size,
             blocks: options.blocks,
+            adapters: BTreeSet::new(),
         })
     }
 }
@@ -166,7 +171,7 @@ impl Loader<'_> {
                 self.part(&name("attn_v"), kv, config.width).await?,
             ]
         };
-        let qkv = self.linear(qkv, norm, Some(&gains))?;
+        let qkv = self.adaptable(Product::Qkv, qkv, norm, Some(&gains))?;
         let out = vec![self.part(&name("attn_output"), config.width, q).await?];
         let qk_gains = match self.has(&name("attn_q_norm.weight")) {
             true => {
@@ -207,10 +212,10 @@ impl Loader<'_> {
         Ok(Layer {
             qkv,
             qk_gains,
-            out: self.linear(out, Input::Plain, None)?,
+            out: self.adaptable(Product::Out, out, Input::Plain, None)?,
             post_attention: self.post(&name("post_attention_norm")).await?,
-            up: self.linear(up, norm, Some(&gains))?,
-            down: self.linear(down, input, None)?,
+            up: self.adaptable(Product::Up, up, norm, Some(&gains))?,
+            down: self.adaptable(Product::Down, down, input, None)?,
             post_ffn: self.post(&name("post_ffw_norm")).await?,
         })
     }
@@ -238,6 +243,22 @@ impl Loader<'_> {
         Ok(Linear {
             parts: vec![(embedding.clone(), with, 0)],
             width: config.vocab,
+            adapters: None,
+        })
+    }
+
+    /// A product of a layer, which takes adapters.
+    fn adaptable(
+        &self,
+        product: Product,
+        parts: Vec<Part>,
+        input: Input,
+        gains: Option<&Tensor<2>>,
+    ) -> Result<Linear, Error> {
+        let (columns, outputs) = (product.columns(self.config), product.outputs(self.config));
+        Ok(Linear {
+            adapters: Some(LowRank::new(columns, outputs, self.device)),
+            ..self.linear(parts, input, gains)?
         })
     }
 
@@ -258,6 +279,7 @@ impl Loader<'_> {
         let mut linear = Linear {
             parts: Vec::new(),
             width: 0,
+            adapters: None,
         };
         for part in joined {
             let first = linear.width;

@@ -4,7 +4,7 @@
 mod common;
 
 use futures::executor::block_on;
-use tinderbox_model::{Checkpoint, Error};
+use tinderbox_model::{Checkpoint, Error, Lora, MemoryStorage};
 
 const CASES: u64 = 20_000;
 /// More than any case may need: the files are below 100 kB.
@@ -135,4 +135,60 @@ fn damaged_safetensors_are_refused_or_read_without_panic_or_much_memory() {
             ("model.safetensors", bytes),
         ])
     });
+}
+
+/// An adapter of the tiny llama: adapter_config.json, and tensors by name and shape.
+fn adapter() -> (serde_json::Value, Vec<common::Tensor>) {
+    let config = serde_json::json!({
+        "peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "use_rslora": false,
+        "target_modules": ["q_proj", "k_proj", "down_proj"], "modules_to_save": null,
+        "rank_pattern": {"layers.0.mlp.down_proj": 2}, "alpha_pattern": {".*k_proj": 16},
+    });
+    let (width, ffn) = (common::WIDTH, common::FFN);
+    let shapes = [
+        ("self_attn.q_proj.lora_A", [4, width]),
+        ("self_attn.q_proj.lora_B", [width, 4]),
+        ("self_attn.k_proj.lora_A", [4, width]),
+        ("self_attn.k_proj.lora_B", [width / 2, 4]),
+        ("mlp.down_proj.lora_A", [2, ffn]),
+        ("mlp.down_proj.lora_B", [width, 2]),
+    ];
+    let tensors = shapes.map(|(name, shape)| {
+        let name = format!("base_model.model.model.layers.0.{name}.weight");
+        common::f32_tensor(&name, &shape)
+    });
+    (config, tensors.to_vec())
+}
+
+#[test]
+fn damaged_adapters_are_refused_or_read_without_panic_or_much_memory() {
+    let model = common::open(common::llama().to_bytes()).unwrap().config;
+    let (config, tensors) = adapter();
+    let config = config.to_string().into_bytes();
+    let file = common::safetensors_bytes(&tensors);
+    let data: usize = tensors.iter().map(|(.., bytes)| bytes.len()).sum();
+    let open = |config: &[u8], file: Vec<u8>| {
+        let file = MemoryStorage::new("adapter_model.safetensors", file);
+        block_on(Lora::open(config, &file, &model))
+    };
+    assert!(open(&config, file.clone()).is_ok());
+    let before = peak();
+    let mut opened = 0;
+    for seed in 0..CASES {
+        let mut random = Random(seed);
+        let (config, file) = match seed % 2 {
+            0 => (mutate(&config, config.len(), &mut random), file.clone()),
+            _ => (
+                config.clone(),
+                mutate(&file, file.len() - data, &mut random),
+            ),
+        };
+        if let Ok(lora) = open(&config, file) {
+            opened += 1;
+            assert_eq!(lora.bytes(), data);
+        }
+    }
+    assert!((1..CASES).contains(&opened), "{opened} of {CASES} opened");
+    let grown = peak() - before;
+    assert!(grown < MEMORY, "peak memory grew by {grown} bytes");
 }

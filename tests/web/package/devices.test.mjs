@@ -38,7 +38,7 @@ test("a software adapter is left for the CPU unless it is asked for, and both ar
   assert.deepEqual(gpu.choice.logprobs.tokens, cpu.choice.logprobs.tokens);
 
   const kernels = gpu.report.selfTest.map(({ kernel }) => kernel);
-  for (const name of ["linear, 1 row", "linear, 33 rows", "embed", "rope, queries", "rope, cache", "attention", "add_norm"]) {
+  for (const name of ["linear, 1 row", "linear, 33 rows", "embed", "rope, queries", "rope, cache", "attention", "add_norm", "low_rank"]) {
     assert.ok(kernels.includes(name), name);
   }
   for (const { passed, kernel, detail } of gpu.report.selfTest) assert.ok(passed, `${kernel}: ${detail}`);

@@ -121,6 +121,22 @@ impl Fields {
         )
     }
 
+    /// The entries of an object, in the file's order.
+    pub fn entries<T>(
+        &self,
+        key: &str,
+        expected: &'static str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Vec<(String, T)>, Error> {
+        let entries = self.typed(key, expected, |value| {
+            let entries = value.as_object()?.iter();
+            entries
+                .map(|(key, value)| Some((key.clone(), read(value)?)))
+                .collect()
+        })?;
+        Ok(entries.unwrap_or_default())
+    }
+
     /// The distinct values of an object of strings.
     pub fn string_values(&self, key: &str) -> Result<BTreeSet<String>, Error> {
         let values = self.typed(key, "an object of strings", |value| {

@@ -4,7 +4,7 @@
 
 mod fields;
 mod names;
-mod safetensors;
+pub(crate) mod safetensors;
 
 use std::collections::BTreeSet;
 
@@ -13,6 +13,7 @@ use crate::config::Family;
 use crate::storage::{self, Storage};
 use crate::{ChatTemplate, Checkpoint, Config, Error, TensorInfo, Tokenizer};
 pub(crate) use fields::Fields;
+pub(crate) use names::canonical;
 
 /// Longest JSON file. A tokenizer.json of 262,144 tokens has 33 MB.
 const JSON_LIMIT: u64 = 256 << 20;

@@ -57,7 +57,7 @@ const LAYER: [(&str, &str); 27] = [
 ];
 
 /// The canonical name; `None` for what a decoder does not use (masks, vision towers).
-pub(super) fn canonical(family: &Family, name: &str) -> Option<String> {
+pub(crate) fn canonical(family: &Family, name: &str) -> Option<String> {
     let (module, kind) = name.rsplit_once('.')?;
     if !["weight", "bias"].contains(&kind) {
         return None;

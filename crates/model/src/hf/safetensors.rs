@@ -11,7 +11,7 @@ use crate::storage::{self, Storage};
 const HEADER_LIMIT: u64 = 100_000_000;
 
 /// A tensor of the file.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub name: String,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
@@ -22,7 +22,7 @@ pub(super) struct Entry {
 }
 
 /// Reads the header and checks that every tensor lies inside the file.
-pub(super) async fn read(file: &dyn Storage) -> Result<Vec<Entry>, Error> {
+pub(crate) async fn read(file: &dyn Storage) -> Result<Vec<Entry>, Error> {
     let fail = |place: &str, reason: String| Error::Malformed {
         file: file.name().to_owned(),
         place: place.to_owned(),
@@ -72,7 +72,7 @@ pub(super) async fn read(file: &dyn Storage) -> Result<Vec<Entry>, Error> {
 }
 
 /// How a tensor's numbers are stored, where a kernel reads that.
-pub(super) fn format(file: &dyn Storage, entry: &Entry) -> Result<Format, Error> {
+pub(crate) fn format(file: &dyn Storage, entry: &Entry) -> Result<Format, Error> {
     let format = match entry.dtype {
         Dtype::F32 => Format::F32,
         Dtype::F16 => Format::F16,

@@ -1,5 +1,7 @@
 //! A golden file as a checkpoint: a Hugging Face folder, or a GGUF file as llama.cpp's converter writes it.
 
+use std::collections::BTreeMap;
+
 use half::{bf16, f16};
 use serde::Deserialize;
 use tinderbox_kernels::{Format, reference};
@@ -14,10 +16,13 @@ use crate::weights;
 #[derive(Deserialize)]
 pub struct Golden {
     pub name: String,
-    seed: u64,
+    pub seed: u64,
     config: serde_json::Value,
     /// Hugging Face name, shape, offset, scale.
-    tensors: Vec<(String, Vec<usize>, f32, f32)>,
+    pub tensors: Vec<(String, Vec<usize>, f32, f32)>,
+    /// What a test adds to a tensor, by its Hugging Face name.
+    #[serde(skip)]
+    pub deltas: BTreeMap<String, Vec<f32>>,
     gguf: Option<Gguf>,
     pub prompt: Vec<u32>,
     /// All logits after the prompt.
@@ -90,11 +95,22 @@ impl Golden {
             return None;
         }
         let tensors = self.tensors.iter().map(|(name, shape, offset, scale)| {
-            let values = weights::floats(self.seed, name, shape, *offset, *scale);
+            let values = self.values(name, shape, *offset, *scale);
             let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
             (name.clone(), safetensors::Dtype::F32, shape.clone(), bytes)
         });
         Some(tensors.collect())
+    }
+
+    /// The numbers of a tensor.
+    fn values(&self, name: &str, shape: &[usize], offset: f32, scale: f32) -> Vec<f32> {
+        let mut values = weights::floats(self.seed, name, shape, offset, scale);
+        let deltas = self.deltas.get(name).into_iter().flatten();
+        values
+            .iter_mut()
+            .zip(deltas)
+            .for_each(|(value, delta)| *value += delta);
+        values
     }
 
     /// The GGUF file, where llama.cpp knows the family.
@@ -111,7 +127,7 @@ impl Golden {
                 .iter()
                 .find(|t| t.0 == *origin)
                 .expect("named in the golden");
-            let values = weights::floats(self.seed, origin, shape, *offset, *scale);
+            let values = self.values(origin, shape, *offset, *scale);
             let (shape, values) = converted(change, shape, values);
             file.f32(name, &shape, &values);
         }

@@ -1,11 +1,13 @@
 //! The decoder against `transformers`: one golden file a family, in both forms a checkpoint can have.
 
+mod adapters;
 #[path = "../common/mod.rs"]
 mod common;
 mod fixture;
 mod smollm2;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
