@@ -4,6 +4,7 @@ mod adapters;
 #[path = "../common/mod.rs"]
 mod common;
 mod fixture;
+mod pirate;
 mod smollm2;
 mod weights;
 
@@ -114,6 +115,16 @@ fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Decoder, String> {
 
 /// The logits of every row.
 fn logits(decoder: &mut Decoder, tokens: &[u32], start: usize) -> Result<Vec<Vec<f32>>, String> {
+    logits_with(decoder, None, tokens, start)
+}
+
+/// The same with the adapter of a slot.
+fn logits_with(
+    decoder: &mut Decoder,
+    adapter: Option<u32>,
+    tokens: &[u32],
+    start: usize,
+) -> Result<Vec<Vec<f32>>, String> {
     let rows = tokens.len() as u32;
     let step = Step {
         tokens: tokens.to_vec(),
@@ -121,7 +132,7 @@ fn logits(decoder: &mut Decoder, tokens: &[u32], start: usize) -> Result<Vec<Vec
         sequences: vec![0; tokens.len()],
         tables: vec![TABLE.to_vec()],
         outputs: (0..rows).collect(),
-        adapters: Vec::new(),
+        adapters: vec![adapter],
     };
     match block_on(decoder.forward(&step, Want::Logits)) {
         Ok(Output::Logits(all)) => Ok(all

@@ -14,7 +14,7 @@ use tinderbox_model::{
 
 use crate::{FLOAT, argmax, common, golden_folder, log_softmax, logits};
 
-const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+pub const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// Nats, for tokens of the prompt and of the answer. Activations of 8 bits would miss it by four times and turn the first
 /// answer round, in `transformers` as well as here.
