@@ -31,8 +31,8 @@ pub(super) fn check(grammar: &str) -> Result<(), Error> {
     }
     let definitions = definitions(grammar);
     let mut sizes = BTreeMap::new();
-    let spelled = definitions.keys().fold(0usize, |sum, name| {
-        sum.saturating_add(spelled(*name, &definitions, &mut sizes))
+    let spelled = definitions.keys().fold(0usize, |sum, &name| {
+        sum.saturating_add(spelled(name, &definitions, &mut sizes))
     });
     match spelled {
         0..=SPELLED => Ok(()),

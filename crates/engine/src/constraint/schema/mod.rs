@@ -3,7 +3,9 @@
 //! llguidance compiles schemas; this is what it would overlook, would refuse without a place, or
 //! would take unbounded time or stack for.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod alternatives;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use tinderbox_protocol::Error;
@@ -64,14 +66,15 @@ const LEVELS: usize = 1000;
 #[cfg(not(feature = "threads"))]
 const LEVELS: usize = 100;
 
-/// Most combinations of alternatives that must hold together.
-const COMBINATIONS: usize = 2000;
-
 /// Most patterns for the names of properties: each is compared with each.
 const NAME_PATTERNS: usize = 8;
 
 /// Most patterns of strings: each is tested for whether anything matches.
 const PATTERNS: usize = 500;
+
+/// Most remainders that all `multipleOf` together tell apart: each is a state, and a million of them
+/// take ten seconds.
+const REMAINDERS: u64 = 100_000;
 
 /// Beyond this, not every integer is a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -88,17 +91,13 @@ pub(super) fn check(root: &Value, lenient: bool) -> Result<(), Error> {
         known: BTreeSet::from(["#"]),
         name_patterns: 0,
         patterns: 0,
+        multiples: BTreeSet::new(),
     };
     let mut levels = 0;
     while let Some((schema, place)) = check.pending.pop() {
         levels += check.schema(schema, &place, levels)?;
     }
-    Alternatives {
-        root,
-        known: BTreeMap::new(),
-    }
-    .count(root, "")
-    .map(|_| ())
+    alternatives::check(root)
 }
 
 struct Check<'a> {
@@ -110,6 +109,8 @@ struct Check<'a> {
     known: BTreeSet<&'a str>,
     name_patterns: usize,
     patterns: usize,
+    /// The digits of what `multipleOf` says.
+    multiples: BTreeSet<u64>,
 }
 
 impl<'a> Check<'a> {
@@ -158,6 +159,7 @@ impl<'a> Check<'a> {
             "patternProperties" => {
                 self.name_patterns += value.as_object().map_or(0, Map::len);
             }
+            "multipleOf" => self.multiple(value, here())?,
             "enum" | "const" => exact(value, &here())?,
             "minProperties" if !self.lenient => enough(map, value, here())?,
             _ => {}
@@ -167,6 +169,25 @@ impl<'a> Check<'a> {
             return Err(refused(here(), reason));
         }
         Ok(())
+    }
+
+    fn multiple(&mut self, value: &Value, place: String) -> Result<(), Error> {
+        let text = value.to_string();
+        let mantissa = text.split('e').next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        self.multiples
+            .insert(digits.parse::<u64>().unwrap_or(u64::MAX).max(1));
+        let all = self
+            .multiples
+            .iter()
+            .fold(1u64, |all, multiple| all.saturating_mul(*multiple));
+        match all {
+            0..=REMAINDERS => Ok(()),
+            _ => Err(refused(
+                place,
+                format!("more than {REMAINDERS} remainders to tell apart"),
+            )),
+        }
     }
 
     fn reference(&mut self, value: &'a Value, place: String) -> Result<(), Error> {
@@ -213,68 +234,6 @@ fn resolve<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
     // llguidance takes the path as it stands.
     let plain = !path.contains(['~', '%']) && !path.ends_with('/');
     root.pointer(path).filter(|_| plain)
-}
-
-/// How many alternatives hold together: what llguidance multiplies out.
-struct Alternatives<'a> {
-    root: &'a Value,
-    /// By reference; 1 while it is counted.
-    known: BTreeMap<&'a str, usize>,
-}
-
-impl<'a> Alternatives<'a> {
-    fn count(&mut self, schema: &'a Value, place: &str) -> Result<usize, Error> {
-        let Some(map) = schema.as_object() else {
-            return Ok(1);
-        };
-        let mut all = 1usize;
-        let mut factors = 0;
-        let mut multiply = |count: usize| {
-            factors += usize::from(count > 1);
-            all = all.saturating_mul(count.max(1));
-        };
-        let mut sums = BTreeMap::<&str, usize>::new();
-        for (keyword, place, schema) in children(map, place) {
-            let count = self.count(schema, &place)?;
-            match keyword {
-                "allOf" => multiply(count),
-                "anyOf" | "oneOf" => *sums.entry(keyword).or_default() += count,
-                _ => {}
-            }
-        }
-        let too_many = |place: &str| {
-            let reason = format!("more than {COMBINATIONS} combinations of alternatives");
-            Err(refused(place, reason))
-        };
-        if sums.get("oneOf").is_some_and(|sum| *sum > COMBINATIONS) {
-            return too_many(place);
-        }
-        sums.into_values().for_each(&mut multiply);
-        multiply(
-            map.get("enum")
-                .and_then(Value::as_array)
-                .map_or(1, Vec::len),
-        );
-        if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
-            let count = match self.known.get(reference) {
-                Some(count) => *count,
-                None => {
-                    self.known.insert(reference, 1);
-                    let count = match resolve(self.root, reference) {
-                        Some(target) => self.count(target, reference.trim_start_matches('#'))?,
-                        None => 1,
-                    };
-                    self.known.insert(reference, count);
-                    count
-                }
-            };
-            multiply(count);
-        }
-        if factors > 1 && all > COMBINATIONS {
-            return too_many(place);
-        }
-        Ok(all)
-    }
 }
 
 fn format(map: &Map<String, Value>, value: &Value, place: String) -> Result<(), Error> {

@@ -315,6 +315,7 @@ fn what_masks_cannot_keep_is_refused_with_its_place() {
         ("format", json!("regex")),
         ("minProperties", json!(2)),
         ("const", json!(u64::MAX)),
+        ("multipleOf", json!(1_000_003)),
         ("$ref", json!("#/nowhere")),
         ("$ref", json!("http://example.org/schema")),
     ] {
