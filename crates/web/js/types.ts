@@ -139,6 +139,8 @@ export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
+  /** Of the prompt's, those found in the prefix cache. */
+  prompt_tokens_details?: { cached_tokens: number };
   timings: Timings;
 }
 
