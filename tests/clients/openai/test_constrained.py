@@ -25,7 +25,7 @@ class Weather(BaseModel):
 
 
 WEATHER = openai.pydantic_function_tool(Weather)
-TIME = {"type": "function", "function": {"name": "time", "description": "The time now."}}
+TIME = {"type": "function", "function": {"name": "time", "description": "The time now.", "strict": True}}
 SCHEMA = {
     "type": "object",
     "properties": {"color": {"enum": ["red", "green"]}},

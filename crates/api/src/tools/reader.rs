@@ -76,8 +76,11 @@ impl Reader {
         self.read(false)
     }
 
-    /// What is left at the end.
+    /// What is left at the end. Of sure calls, one that was cut before its name is none.
     pub fn end(&mut self) -> Vec<Part> {
+        if self.surely && (self.calls > 0 || !self.mark.is_empty()) {
+            return Vec::new();
+        }
         self.read(true)
     }
 

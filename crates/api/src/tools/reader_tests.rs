@@ -108,6 +108,9 @@ fn sure_calls_are_told_as_they_come_and_those_beyond_the_most_are_not() {
     let rest = format!("\": 1}}}}\n</tool_call>\n{head}{{}}}}\n</tool_call>");
     assert_eq!(sure.push(&rest), [Part::Arguments("\": 1}".into())]);
     assert_eq!(sure.end(), []);
+    let cut = ["<tool_call>\n{\"na"];
+    assert_eq!(read(reader(ToolFormat::Hermes, true, 1), &cut), []);
+    assert_eq!(read(reader(ToolFormat::Hermes, false, 1), &cut), [text(cut[0])]);
 }
 
 /// Texts made of what calls are made of.
