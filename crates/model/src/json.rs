@@ -26,7 +26,13 @@ pub(crate) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_safe_string(text))
 }
 
-fn written(value: &Value, formatter: impl Formatter) -> Result<String, Error> {
+/// A value on one line.
+pub(crate) fn line(value: &serde_json::Value) -> String {
+    // A value of JSON is written without fail.
+    written(value, Spaced).unwrap_or_default()
+}
+
+fn written(value: &impl Serialize, formatter: impl Formatter) -> Result<String, Error> {
     let mut out = Vec::new();
     let fail = |e: String| Error::new(ErrorKind::BadSerialization, e);
     let mut serializer = Serializer::with_formatter(&mut out, formatter);

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use tinderbox_protocol::{Chat, Message, ToolFormat};
 
+use crate::json::line;
+
 /// The form of calls that a template shows, where it is one we know.
 pub(crate) fn format(source: &str) -> Option<ToolFormat> {
     let says = |text: &str| source.contains(text);
@@ -83,9 +85,7 @@ fn turn(message: &Message) -> Message {
     let calls = message.tool_calls.iter().map(|call| {
         let given = &call.function["arguments"];
         // In OpenAI's form they are JSON in a text.
-        let arguments = given
-            .as_str()
-            .map_or_else(|| given.to_string(), str::to_owned);
+        let arguments = given.as_str().map_or_else(|| line(given), str::to_owned);
         let name = &call.function["name"];
         format!("<tool_call>\n{{\"name\": {name}, \"arguments\": {arguments}}}\n</tool_call>")
     });
@@ -101,7 +101,7 @@ fn turn(message: &Message) -> Message {
 fn described(tools: &[Value]) -> String {
     let functions = tools.iter().map(|tool| {
         let function = tool.get("function").unwrap_or(tool);
-        function.to_string()
+        line(function)
     });
     let functions: Vec<String> = functions.collect();
     format!(
@@ -188,7 +188,7 @@ mod tests {
             system.starts_with("[system]Be brief.\n\nThese functions"),
             "{system}"
         );
-        assert!(system.contains("\n{\"name\":\"weather\"}\n"), "{system}");
+        assert!(system.contains("\n{\"name\": \"weather\"}\n"), "{system}");
         assert_eq!(
             rest,
             "Rome?[assistant]<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>\

@@ -127,3 +127,28 @@ def test_a_wrong_tool_is_a_bad_request_with_the_place(client, ask):
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(**ask, tools=[TIME, TIME])
     assert refused.value.body["param"] == "tools[1].function.name"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_model_calls_of_its_own_will(client, ask, strict):
+    """Earlier calls show this small model how."""
+    tool = {"type": "function", "function": {**WEATHER["function"], "strict": strict}}
+    said = []
+    for number, city in enumerate(["Paris", "London", "Berlin"]):
+        function = {"name": "Weather", "arguments": json.dumps({"city": city, "days": 1})}
+        call = {"id": str(number), "type": "function", "function": function}
+        said += [
+            {"role": "user", "content": f"Weather in {city}?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": str(number), "content": "Sunny."},
+            {"role": "assistant", "content": "It is sunny."},
+        ]
+    messages = [*said, {"role": "user", "content": "Weather in Rome?"}]
+    whole = client.chat.completions.create(**ask | {"messages": messages}, tools=[tool]).choices[0]
+    (call,) = whole.message.tool_calls
+    assert whole.finish_reason == "tool_calls" and whole.message.content is None
+    assert arguments(call) == {"city": "Rome", "days": 1}
+    stream = client.chat.completions.create(**ask | {"messages": messages}, tools=[tool], stream=True)
+    deltas = [delta for chunk in stream for delta in chunk.choices[0].delta.tool_calls or []]
+    assert deltas[0].id and deltas[0].function.name == "Weather"
+    assert "".join(delta.function.arguments for delta in deltas) == call.function.arguments

@@ -110,7 +110,10 @@ fn sure_calls_are_told_as_they_come_and_those_beyond_the_most_are_not() {
     assert_eq!(sure.end(), []);
     let cut = ["<tool_call>\n{\"na"];
     assert_eq!(read(reader(ToolFormat::Hermes, true, 1), &cut), []);
-    assert_eq!(read(reader(ToolFormat::Hermes, false, 1), &cut), [text(cut[0])]);
+    assert_eq!(
+        read(reader(ToolFormat::Hermes, false, 1), &cut),
+        [text(cut[0])]
+    );
 }
 
 /// Texts made of what calls are made of.
