@@ -147,7 +147,7 @@ def test_a_model_calls_of_its_own_will(client, ask, strict):
     whole = client.chat.completions.create(**ask | {"messages": messages}, tools=[tool]).choices[0]
     (call,) = whole.message.tool_calls
     assert whole.finish_reason == "tool_calls" and whole.message.content is None
-    assert arguments(call) == {"city": "Rome", "days": 1}
+    assert arguments(call)["city"].startswith("Rome")
     stream = client.chat.completions.create(**ask | {"messages": messages}, tools=[tool], stream=True)
     deltas = [delta for chunk in stream for delta in chunk.choices[0].delta.tool_calls or []]
     assert deltas[0].id and deltas[0].function.name == "Weather"
