@@ -438,18 +438,18 @@ async fn a_folder_comes_file_by_file_and_goes_on_after_a_cut_where_it_stopped() 
     for name in names {
         assert_eq!(std::fs::read(path.join(&name)).unwrap(), BYTES, "{name}");
     }
-    let mut script = script.lock().unwrap();
-    assert_eq!(script.ranges, [format!("bytes=20-{}", BYTES.len() - 1)]);
-    assert!(
-        script.paths[2].starts_with("/owner/other/resolve/")
-            && script.paths[2].ends_with("/sub/t.json"),
-        "{:?}",
-        script.paths
-    );
-
-    // Once here, no hub is needed.
-    script.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
-    drop(script);
+    {
+        let mut script = script.lock().unwrap();
+        assert_eq!(script.ranges, [format!("bytes=20-{}", BYTES.len() - 1)]);
+        assert!(
+            script.paths[2].starts_with("/owner/other/resolve/")
+                && script.paths[2].ends_with("/sub/t.json"),
+            "{:?}",
+            script.paths
+        );
+        // Once here, no hub is needed.
+        script.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     assert_eq!(pull().await.unwrap(), path);
 }
 

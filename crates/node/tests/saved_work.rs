@@ -38,10 +38,10 @@ async fn a_prompt_asked_again_is_counted_as_cached_whole_and_streamed() {
     assert_eq!(first["choices"], second["choices"]);
 
     let stream = ask(true).await;
-    let events = stream
+    let mut events = stream
         .lines()
         .filter_map(|line| line.strip_prefix("data: {"));
-    let last = events.last().map(|event| format!("{{{event}"));
+    let last = events.next_back().map(|event| format!("{{{event}"));
     let last: Value = serde_json::from_str(&last.unwrap()).unwrap();
     assert_eq!(usage(&last), counted(496));
 

@@ -118,7 +118,10 @@ fn the_users_entries_are_added_and_count_before_ours() {
     assert_eq!(all.entries().len(), ours.entries().len() + 1);
     let source = Source::Path(folder.path().join("x"));
     for name in ["m", DEFAULT] {
-        assert_eq!(all.find(name).unwrap().files[0].sources, [source.clone()]);
+        assert_eq!(
+            all.find(name).unwrap().files[0].sources,
+            std::slice::from_ref(&source)
+        );
     }
     let missing = Catalog::read(Some(&folder.path().join("none.toml"))).unwrap_err();
     assert!(missing.to_string().contains("none.toml"), "{missing}");

@@ -91,7 +91,7 @@ fn draw(guide: &Guide, random: &mut ChaCha8Rng, most: usize) -> Option<String> {
         let ends = [END, b'"'.into(), b'}'.into(), b']'.into()];
         let ending = ends.into_iter().find(|end| allowed.contains(end));
         let id = match ending {
-            Some(end) if random.next_u32() % 2 == 0 => end,
+            Some(end) if random.next_u32().is_multiple_of(2) => end,
             _ => allowed[random.next_u32() as usize % allowed.len()],
         };
         if id != END {
