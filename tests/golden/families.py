@@ -27,10 +27,11 @@ LLAMA_LINEAR = LLAMA | {"head_dim": 32, "rope_scaling": {"type": "linear", "fact
 LLAMA_YARN = LLAMA | {"head_dim": 32, "rope_theta": 500.0,
                       "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}
 
-# With every option that llama.cpp's files cannot say.
-LLAMA_YARN_OPTIONS = {key: value for key, value in LLAMA3.items() if key != "rope_parameters"} | {
-    "rope_parameters": {"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0, "original_max_position_embeddings": 16,
-                        "beta_fast": 1.0, "beta_slow": 0.25, "truncate": False, "mscale": 1.0, "mscale_all_dim": 0.5}}
+# In the newer form, with the options that a GGUF file can say, and with those it cannot.
+YARN_OPTIONS = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0, "original_max_position_embeddings": 16,
+                "beta_fast": 1.0, "beta_slow": 0.25}
+LLAMA_YARN_OPTIONS = LLAMA3 | {"rope_parameters": YARN_OPTIONS | {"attention_factor": 1.1}}
+LLAMA_YARN_EXACT = LLAMA3 | {"rope_parameters": YARN_OPTIONS | {"truncate": False, "mscale": 1.0, "mscale_all_dim": 0.5}}
 
 # Begins past max_position_embeddings: up to there it is no scaling.
 LLAMA_DYNAMIC = LLAMA | {"head_dim": 32, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
@@ -85,6 +86,7 @@ FAMILIES = {
     "llama-linear": LLAMA_LINEAR,
     "llama-yarn": LLAMA_YARN,
     "llama-yarn-options": LLAMA_YARN_OPTIONS,
+    "llama-yarn-exact": LLAMA_YARN_EXACT,
     "llama-dynamic": LLAMA_DYNAMIC,
     "mistral": MISTRAL,
     "qwen2": QWEN2,

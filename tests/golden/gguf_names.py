@@ -62,11 +62,14 @@ def metadata(name: str, config) -> dict:
     if name in ("llama", "phi3"):
         rotary = int((head_dim or width // heads) * config.get("partial_rotary_factor", 1))
         entries["rope.dimension_count"] = rotary
-    scaling = config.get("rope_scaling") or {}
+    scaling = config.get("rope_scaling") or rope
     kind = scaling.get("rope_type", scaling.get("type"))
     if kind in ("linear", "yarn"):
         entries |= {"rope.scaling.type": kind, "rope.scaling.factor": scaling["factor"],
-                    "rope.scaling.original_context_length": scaling.get("original_max_position_embeddings")}
+                    "rope.scaling.original_context_length": scaling.get("original_max_position_embeddings"),
+                    "rope.scaling.yarn_attn_factor": scaling.get("attention_factor"),
+                    "rope.scaling.yarn_beta_fast": scaling.get("beta_fast"),
+                    "rope.scaling.yarn_beta_slow": scaling.get("beta_slow")}
     if name in ("gemma2", "gemma3", "phi3"):
         entries["attention.sliding_window"] = get("sliding_window")
     if name == "gemma2":

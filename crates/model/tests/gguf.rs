@@ -270,6 +270,11 @@ fn an_unsupported_architecture_or_variant_is_named() {
     );
     let words = refusal(with("llama.attention.head_count", u32_value(0)));
     assert!(words.contains("heads is 0"), "{words}");
+    let mut file = llama();
+    file.set("llama.rope.scaling.type", text("yarn"));
+    file.set("llama.rope.scaling.yarn_ext_factor", Value::F32(0.5));
+    let words = refusal(file.to_bytes());
+    assert!(words.contains("rope.scaling.yarn_ext_factor"), "{words}");
 }
 
 #[test]

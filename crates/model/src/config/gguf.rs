@@ -18,7 +18,7 @@
 //! `parallel`, `activation`, `gated` and `embedding_scale` follow from the family. `norm_offset` is
 //! 0: converters fold Gemma's 1 into the weights.
 
-use super::rope::Scaling;
+use super::rope::{Scaling, yarn_magnitude};
 use super::{Config, Family, Norm, Rope, check_sizes, family, gemma_query_scalar, layers};
 use crate::Error;
 use crate::gguf::{Array, Metadata, Value};
@@ -214,14 +214,19 @@ impl<'a> Keys<'a> {
             Some("yarn") => {
                 let original = self.usize("rope.scaling.original_context_length")?;
                 let original = original.map_or_else(|| self.size("context_length"), Ok)?;
-                let plain = super::rope::yarn_magnitude(factor);
+                if self.f32("rope.scaling.yarn_ext_factor")?.unwrap_or(1.0) != 1.0 {
+                    return Err(self.unsupported("a part of YaRN (rope.scaling.yarn_ext_factor)"));
+                }
+                // The first is `attention_factor` of config.json, the second comes on top.
+                let whole = self.f32("rope.scaling.yarn_attn_factor")?;
+                let extra = magnitude.map(|extra| extra * yarn_magnitude(factor));
                 Ok(Scaling::Yarn {
                     factor,
                     original: original as f32,
                     beta_fast: self.f32("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                     beta_slow: self.f32("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
                     truncate: true,
-                    magnitude: magnitude.map(|extra| extra * plain),
+                    magnitude: whole.or(extra),
                 })
             }
             Some(other) => Err(self.unsupported(format!("rope scaling `{other}`"))),
