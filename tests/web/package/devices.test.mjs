@@ -201,7 +201,7 @@ test("a GPU that is destroyed in mid-stream is replaced and the stream goes on, 
   assert.equal(found.later.code, "device_lost");
 });
 
-for (const device of ["cpu", "webgpu"]) test(`chats of many turns take no more memory on ${device} than a step of each size before them`, async (t) => {
+for (const device of ["cpu", "webgpu"]) test(`chats of many turns take no more memory on ${device} than steps of each size and two turns before them`, async (t) => {
   const page = await world.open();
   // Counted as they are made, because they go when the browser collects them.
   await scripted(page, `
@@ -227,9 +227,9 @@ for (const device of ["cpu", "webgpu"]) test(`chats of many turns take no more m
       post.call(worker, { call: "made" }, [port2]);
     });
     const turns = [];
-    // Steps of 2, 4, 8 and 64 rows, the sizes they are brought to on a GPU, and those of one row behind them.
-    for (const words of [1, 2, 4, 150]) {
-      const { usage } = await engine.completions.create({ prompt: " a".repeat(words), max_tokens: 2, temperature: 0 });
+    // Steps of 2, 4, 8, 16, 32, 48 and 64 rows, the sizes they are brought to on a GPU, and those of one row behind them.
+    for (const [words, letter] of [[1, "a"], [2, "b"], [4, "c"], [14, "d"], [30, "e"], [46, "f"], [150, "g"]]) {
+      const { usage } = await engine.completions.create({ prompt: ` ${letter}`.repeat(words), max_tokens: 2, temperature: 0 });
       turns.push({ tokens: usage.total_tokens, made: await buffers(), ...(await engine.report()).memory });
     }
     // Two chats: one until the context is full, and one whose turns have other lengths.
@@ -247,6 +247,6 @@ for (const device of ["cpu", "webgpu"]) test(`chats of many turns take no more m
   t.diagnostic(JSON.stringify(turns.map(({ tokens, made, heap }) => [tokens, made, heap])));
   assert.ok(Math.max(...turns.map(({ tokens }) => tokens)) > 400);
   assert.equal(turns[0].made > 0, device === "webgpu");
-  const [before, ...later] = turns.slice(3).map(({ tokens, ...memory }) => memory);
+  const [before, ...later] = turns.slice(8).map(({ tokens, ...memory }) => memory);
   for (const memory of later) assert.deepEqual(memory, before);
 });
