@@ -24,7 +24,10 @@ def test_langchain_chats_whole_and_in_pieces(chat):
     whole = chat.invoke(QUESTION)
     pieces = list(chat.stream(QUESTION))
     assert "Paris" in whole.content and "".join(piece.content for piece in pieces) == whole.content
-    assert sum(pieces[1:], pieces[0]).usage_metadata == whole.usage_metadata
+    # The second prompt may come from the prefix cache; the counts are the same.
+    streamed = sum(pieces[1:], pieces[0]).usage_metadata
+    counts = ("input_tokens", "output_tokens", "total_tokens")
+    assert [streamed[count] for count in counts] == [whole.usage_metadata[count] for count in counts]
 
 
 def test_langchain_counts_what_it_used(chat, model):
