@@ -74,7 +74,7 @@ fn hash(key: &[u8]) -> [u8; 32] {
 }
 
 /// The token of `Bearer TOKEN`; the scheme's case does not count (RFC 9110, 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

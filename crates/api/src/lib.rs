@@ -8,6 +8,7 @@
 //! What the place that mounts the router adds: listening, CORS, compression (never of
 //! streams, TextSynth's `application/json` among them), timeouts.
 
+mod adapters;
 mod answer;
 mod batch;
 mod constraint;

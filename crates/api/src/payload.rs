@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tinderbox_protocol::Error;
 use utoipa::ToSchema;
@@ -15,21 +15,27 @@ use crate::failure::Failure;
 /// A body, read but not yet parsed, so that each dialect answers a bad one in its own shape.
 ///
 /// The content type is not looked at: `curl -d` and some clients send the wrong one or none.
-pub(crate) struct Payload(Result<Bytes, Failure>);
+pub(crate) struct Payload {
+    body: Result<Bytes, Failure>,
+    token: Option<String>,
+}
 
 impl FromRequest<Context> for Payload {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, Infallible> {
+        let token = match context.keys.is_empty() {
+            true => hub_token(request.headers()),
+            false => None,
+        };
         let body = Bytes::from_request(request, context).await;
-        Ok(Payload(body.map_err(
-            |rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge {
-                    limit: context.body_limit,
-                },
-                _ => Failure::Unread(rejection.body_text()),
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge {
+                limit: context.body_limit,
             },
-        )))
+            _ => Failure::Unread(rejection.body_text()),
+        });
+        Ok(Payload { body, token })
     }
 }
 
@@ -39,8 +45,22 @@ impl Payload {
     /// # Errors
     /// A body that is too large or broke off.
     pub fn bytes(self) -> Result<Bytes, Failure> {
-        self.0
+        self.body
     }
+
+    /// The token for the hub that `Authorization` holds, where this server has no keys of its own: so
+    /// LoRAX takes it.
+    pub fn token(&self) -> Option<String> {
+        self.token.clone()
+    }
+}
+
+/// A token of the hub begins with `hf_`. Another key, `EMPTY` among them, is meant for somebody else
+/// and told to nobody.
+fn hub_token(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let token = crate::keys::bearer(value)?;
+    token.starts_with("hf_").then(|| token.to_owned())
 }
 
 /// A body of an endpoint's own fields and of those that it shares with others.

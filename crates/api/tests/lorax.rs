@@ -11,8 +11,10 @@ use axum::http::{Request, StatusCode};
 use common::*;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tinderbox_api::{Context, Machine, Place, router};
-use tinderbox_protocol::{Error, Phase, Prompt, Sampling};
+use tinderbox_api::{Context, Keys, Machine, Place, router};
+use tinderbox_protocol::{
+    AdapterSource, Error, MajoritySign, Merge, MergeStrategy, Phase, Prompt, Sampling,
+};
 use tower::ServiceExt;
 
 async fn generate(fake: &Arc<Fake>, parameters: Value) -> Got {
@@ -609,6 +611,114 @@ async fn the_names_of_the_base_model_are_no_adapters() {
     assert_eq!(got.status, StatusCode::OK);
 }
 
+#[common::async_test]
+async fn an_adapter_without_a_source_is_the_one_known_here_else_of_the_hub() {
+    let fake = fake();
+    for (parameters, source) in [
+        (json!({"adapter_id": "pirate"}), AdapterSource::Local),
+        (json!({"adapter_id": "org/pirate"}), AdapterSource::Hub),
+        (
+            json!({"adapter_id": "pirate", "adapter_source": "s3"}),
+            AdapterSource::S3,
+        ),
+        (
+            json!({"merged_adapters": {"ids": ["pirate", "pirate"], "weights": [1, 1]}}),
+            AdapterSource::Local,
+        ),
+        (
+            json!({"merged_adapters": {"ids": ["pirate", "org/pirate"], "weights": [1, 1]}}),
+            AdapterSource::Hub,
+        ),
+    ] {
+        generate(&fake, parameters).await;
+        let seen = fake.seen.lock().unwrap().pop().unwrap();
+        assert_eq!(seen.adapter.unwrap().source, source);
+    }
+    // On `/v1` a name that is nothing here is told to no hub.
+    let ask = json!({"model": "org/pirate", "prompt": "Hi"}).to_string();
+    let got = post(&fake, "/lorax/v1/completions", ask).await;
+    assert_eq!(got.status, StatusCode::NOT_FOUND);
+    let seen = fake.seen.lock().unwrap().pop().unwrap();
+    assert_eq!(seen.adapter, None);
+}
+
+#[common::async_test]
+async fn merged_adapters_reach_the_engine_with_all_their_fields() {
+    let fake = fake();
+    let merged = json!({
+        "ids": ["org/pirate", "org/pirate"], "weights": [0.5, -2], "merge_strategy": "dare_ties",
+        "density": 0.25, "majority_sign_method": "frequency",
+    });
+    generate(&fake, json!({"merged_adapters": merged})).await;
+    let seen = fake.seen.lock().unwrap().pop().unwrap();
+    let adapter = seen.adapter.unwrap();
+    assert_eq!(adapter.ids, ["org/pirate", "org/pirate"]);
+    assert_eq!(
+        adapter.merge,
+        Merge {
+            weights: vec![0.5, -2.0],
+            strategy: MergeStrategy::DareTies,
+            density: Some(0.25),
+            majority_sign: MajoritySign::Frequency,
+        }
+    );
+}
+
+#[common::async_test]
+async fn a_token_for_the_hub_is_taken_from_the_body_or_from_authorization_and_goes_nowhere_else() {
+    let token_of = async |keys: &[&str], bearer: &str, parameters: Value| {
+        let fake = fake();
+        let mut context = context(&fake);
+        let mut known = Keys::default();
+        keys.iter().for_each(|key| known.add(key));
+        context.keys = Arc::new(known);
+        let app = router(context);
+        let mut v1 = parameters.clone();
+        v1["model"] = v1["adapter_id"].clone();
+        v1["prompt"] = json!("Hi");
+        let mut tokens = Vec::new();
+        for (path, body) in [
+            (
+                "/lorax/generate",
+                json!({"inputs": "Hi", "parameters": parameters}),
+            ),
+            ("/lorax/v1/completions", v1),
+        ] {
+            let request = Request::post(path).header("authorization", format!("Bearer {bearer}"));
+            let request = request.body(Body::from(body.to_string())).unwrap();
+            let got = send_to(&app, request).await;
+            assert!(!got.body.contains("hf_"), "{}", got.body);
+            let seen = fake.seen.lock().unwrap().pop().unwrap();
+            tokens.push(seen.adapter.unwrap().token);
+        }
+        assert_eq!(tokens[0], tokens[1]);
+        tokens.pop().unwrap()
+    };
+    let hub = json!({"adapter_id": "org/pirate", "adapter_source": "hub"});
+    let with = |token: &str| {
+        let mut hub = hub.clone();
+        hub["api_token"] = json!(token);
+        hub
+    };
+    let some = |token: &str| Some(token.to_owned());
+    assert_eq!(token_of(&[], "hf_mine", hub.clone()).await, some("hf_mine"));
+    assert_eq!(
+        token_of(&[], "hf_mine", with("hf_body")).await,
+        some("hf_body")
+    );
+    assert_eq!(token_of(&[], "hf_mine", with("")).await, some("hf_mine"));
+    for other in ["EMPTY", "sk-somebody-elses", ""] {
+        assert_eq!(token_of(&[], other, hub.clone()).await, None);
+    }
+    // A key of this server is no token.
+    assert_eq!(token_of(&["hf_key"], "hf_key", hub.clone()).await, None);
+    for source in ["local", "s3"] {
+        let mut elsewhere = with("hf_body");
+        elsewhere["adapter_source"] = json!(source);
+        assert_eq!(token_of(&[], "hf_mine", elsewhere).await, None);
+    }
+}
+
 /// Any body.
 #[cfg(not(target_arch = "wasm32"))]
 mod any {
@@ -627,9 +737,10 @@ mod any {
         "/a/deployments/v2/llms/tiny/generate_stream",
     ];
 
-    const FIELDS: [&str; 21] = [
+    const FIELDS: [&str; 22] = [
         "adapter_id",
         "merged_adapters",
+        "adapter_source",
         "best_of",
         "temperature",
         "repetition_penalty",

@@ -266,6 +266,7 @@ async fn the_engines_are_asked_at_each_reading() {
     assert_eq!(samples[r#"tinderbox_queue_length{model="tiny"}"#], 2.0);
     assert_eq!(samples[r#"tinderbox_kv_blocks_used{model="tiny"}"#], 3.0);
     assert_eq!(samples[r#"tinderbox_kv_blocks{model="tiny"}"#], 10.0);
+    assert_eq!(samples[r#"tinderbox_adapters{model="tiny"}"#], 2.0);
     assert_eq!(
         samples[r#"tinderbox_memory_bytes{kind="weights",model="tiny"}"#],
         65536.0

@@ -39,7 +39,13 @@ async fn exchange(case: &Value) -> String {
     };
     let got = send(&Arc::new(Fake::default()), request.body(body).unwrap()).await;
     let mut text = format!("{}\n", got.status);
-    for name in ["content-type", "allow", "retry-after"] {
+    for name in [
+        "content-type",
+        "allow",
+        "retry-after",
+        "x-adapter-id",
+        "x-adapter-source",
+    ] {
         if let Some(value) = got.header(name) {
             writeln!(text, "{name}: {value}").unwrap();
         }

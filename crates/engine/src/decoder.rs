@@ -1,7 +1,7 @@
 //! The decoder as the engine runs it.
 
 use futures::future::LocalBoxFuture;
-use tinderbox_model::{Decoder, Error, Output, Step, Want};
+use tinderbox_model::{Decoder, Error, Lora, Output, Step, Want};
 
 use crate::{Runner, RunnerError};
 
@@ -49,11 +49,15 @@ impl Runner for DecoderRunner {
     }
 
     async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
-        let output = self.decoder.forward(step, want).await;
-        output.map_err(|error| match error {
-            Error::Device(reason) => RunnerError::Lost(reason),
-            other => RunnerError::Step(other.to_string()),
-        })
+        self.decoder.forward(step, want).await.map_err(failure)
+    }
+
+    fn put_adapter(&mut self, slot: u32, adapter: &Lora) -> Result<(), RunnerError> {
+        self.decoder.put_adapter(slot, adapter).map_err(failure)
+    }
+
+    fn drop_adapter(&mut self, slot: u32) {
+        self.decoder.drop_adapter(slot);
     }
 
     async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
@@ -65,5 +69,12 @@ impl Runner for DecoderRunner {
             RunnerError::Lost(format!("{reason}; loading the model again failed: {why}"))
         })?;
         Ok(())
+    }
+}
+
+fn failure(error: Error) -> RunnerError {
+    match error {
+        Error::Device(reason) => RunnerError::Lost(reason),
+        other => RunnerError::Step(other.to_string()),
     }
 }

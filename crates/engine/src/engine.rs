@@ -8,6 +8,7 @@ use async_channel::Receiver;
 use tinderbox_model::{Output, Want};
 use tinderbox_protocol::Error;
 
+use crate::adapters::Slots;
 use crate::blocks::Blocks;
 use crate::rate::Rate;
 use crate::sampler::Candidate;
@@ -39,6 +40,8 @@ pub struct Engine<R> {
     runner: R,
     vocabulary: Arc<dyn Vocabulary>,
     scheduler: Scheduler,
+    /// Which adapters are on the device.
+    slots: Slots,
     submissions: Receiver<Sequence>,
     shared: Arc<Shared>,
     clock: Clock,
@@ -73,6 +76,7 @@ impl<R: Runner> Engine<R> {
             runner,
             vocabulary,
             scheduler,
+            slots: Slots::default(),
             submissions,
             shared,
             clock: options.clock,
@@ -117,6 +121,7 @@ impl<R: Runner> Engine<R> {
                 let cut = cut.collect();
                 self.end(cut);
             }
+            self.put_adapters().await?;
             if let Some(plan) = self.scheduler.plan() {
                 self.step(plan).await?;
             }
@@ -130,6 +135,49 @@ impl<R: Runner> Engine<R> {
         while let Ok(sequence) = self.submissions.try_recv() {
             self.scheduler.waiting.push_back(sequence);
         }
+    }
+
+    /// Frees the slots of adapters that left memory, and puts those of new sequences on the device.
+    async fn put_adapters(&mut self) -> Result<(), RunnerError> {
+        for slot in self.slots.abandoned() {
+            self.runner.drop_adapter(slot);
+        }
+        let mut index = 0;
+        while let Some(sequence) = self.scheduler.waiting.get_mut(index) {
+            let Some(lease) = sequence.lease.as_ref().filter(|_| sequence.slot.is_none()) else {
+                index += 1;
+                continue;
+            };
+            let resident = &lease.resident;
+            let put = match self.slots.of(resident) {
+                Some(slot) => Ok(slot),
+                None => {
+                    let slot = self.slots.free();
+                    let put = self.runner.put_adapter(slot, &resident.lora);
+                    if put.is_ok() {
+                        self.slots.note(slot, resident);
+                    }
+                    put.map(|()| slot)
+                }
+            };
+            match put {
+                Ok(slot) => sequence.slot = Some(slot),
+                Err(RunnerError::Step(reason)) => {
+                    let error =
+                        Error::Internal(format!("the adapter is not on the device: {reason}"));
+                    let failed = self.scheduler.waiting.remove(index);
+                    failed
+                        .into_iter()
+                        .for_each(|failed| failed.fail(error.clone()));
+                }
+                Err(RunnerError::Lost(reason)) => {
+                    self.recover(reason).await?;
+                    // What ran waits in front again.
+                    index = 0;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn step(&mut self, plan: Plan) -> Result<(), RunnerError> {
@@ -169,7 +217,10 @@ impl<R: Runner> Engine<R> {
     async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
         tracing::error!(reason, "the device is lost");
         let recovered = match self.stats.recoveries < RECOVERIES {
-            true => self.runner.recover(reason).await,
+            true => match self.runner.recover(reason).await {
+                Ok(()) => self.put_again(),
+                lost => lost,
+            },
             false => Err(RunnerError::Lost(reason)),
         };
         if let Err(error) = recovered {
@@ -183,6 +234,14 @@ impl<R: Runner> Engine<R> {
         }
         self.stats.recoveries += 1;
         self.scheduler.forget_all();
+        Ok(())
+    }
+
+    /// Puts every adapter back into its slot, on a device that has none.
+    fn put_again(&mut self) -> Result<(), RunnerError> {
+        for (slot, resident) in self.slots.held() {
+            self.runner.put_adapter(slot, &resident.lora)?;
+        }
         Ok(())
     }
 

@@ -8,8 +8,9 @@ use futures::StreamExt;
 use futures::stream;
 use tinderbox_protocol::{Error, Event, EventStream};
 
+use crate::adapters::Lease;
 use crate::sequence::Sequence;
-use crate::shared::Shared;
+use crate::shared::{Place, Shared};
 use crate::{Stats, Submission, Vocabulary};
 
 /// A way to an engine; clones lead to the same one.
@@ -41,10 +42,27 @@ impl Handle {
     /// # Errors
     /// A wrong field, a prompt that does not fit, a full house, a stopped engine.
     pub fn submit(&self, submission: Submission) -> Result<EventStream, Error> {
-        if self.is_stopped() {
-            return Err(self.unavailable());
+        self.start(self.enter()?, submission, None)
+    }
+
+    /// A place in the house, in which the rest of a submission is made ready.
+    ///
+    /// # Errors
+    /// A full house, a stopped engine.
+    pub(crate) fn enter(&self) -> Result<Place, Error> {
+        match self.is_stopped() {
+            true => Err(self.unavailable()),
+            false => self.shared.enter(),
         }
-        let place = self.shared.enter()?;
+    }
+
+    /// Starts a sequence in a place that was taken, with an adapter.
+    pub(crate) fn start(
+        &self,
+        place: Place,
+        submission: Submission,
+        lease: Option<Lease>,
+    ) -> Result<EventStream, Error> {
         let seed = submission
             .sampling
             .seed
@@ -52,7 +70,8 @@ impl Handle {
         let bounds = (self.shared.context, self.shared.vocab);
         let (sender, events) = async_channel::unbounded();
         let words = &*self.vocabulary;
-        let sequence = Sequence::new(submission, bounds, seed, words, place, sender)?;
+        let mut sequence = Sequence::new(submission, bounds, seed, words, place, sender)?;
+        sequence.lease = lease;
         self.submissions
             .try_send(sequence)
             .map_err(|_| self.unavailable())?;

@@ -5,6 +5,7 @@
 //! an event stream each. The loop is a plain future: it needs no thread, no clock and no runtime
 //! of its own, so the same code serves on a host and in a browser tab.
 
+mod adapters;
 mod blocks;
 mod constraint;
 mod decoder;
@@ -26,6 +27,7 @@ mod stops;
 mod submission;
 mod text;
 
+pub use adapters::{ADAPTER_FILES, AdapterFiles, AdapterStore};
 pub use constraint::{Guide, Guides};
 pub use decoder::{DecoderRunner, Reload};
 pub use engine::{Clock, Engine, Options};

@@ -51,7 +51,7 @@ impl Prompts {
     /// # Errors
     /// A template error, or a text the tokenizer refuses.
     pub fn encode(&self, prompt: Prompt) -> Result<Tokens, Error> {
-        match self.source(prompt)? {
+        match self.source(prompt, None)? {
             Source::Ids(ids) => Ok(Tokens {
                 ids,
                 added_bos: false,
@@ -60,7 +60,8 @@ impl Prompts {
         }
     }
 
-    /// The token ids of a prompt that must fit `context` tokens. A text that cannot is not
+    /// The token ids of a prompt that must fit `context` tokens, by an adapter's `template` where it
+    /// has one. A text that cannot is not
     /// tokenized as a whole, so that ten megabytes cost no more than a full context.
     ///
     /// # Errors
@@ -68,11 +69,12 @@ impl Prompts {
     pub fn encode_within(
         &self,
         prompt: Prompt,
+        template: Option<&ChatTemplate>,
         context: usize,
         max_tokens: Option<usize>,
         truncate: bool,
     ) -> Result<Tokens, Error> {
-        let (text, special) = match self.source(prompt)? {
+        let (text, special) = match self.source(prompt, template)? {
             Source::Ids(ids) => {
                 return Ok(Tokens {
                     ids,
@@ -113,7 +115,7 @@ impl Prompts {
             .and_then(|id| self.tokenizer.token_text(id))
     }
 
-    fn source(&self, prompt: Prompt) -> Result<Source, Error> {
+    fn source(&self, prompt: Prompt, template: Option<&ChatTemplate>) -> Result<Source, Error> {
         Ok(match prompt {
             Prompt::Tokens(ids) => Source::Ids(ids),
             Prompt::Text {
@@ -121,7 +123,7 @@ impl Prompts {
                 add_special_tokens,
             } => Source::Text(text, add_special_tokens),
             Prompt::Chat(chat) => {
-                let text = self.render(&chat)?;
+                let text = self.render(&chat, template.or(self.template.as_ref()))?;
                 // Most templates write the BOS themselves; a second one would confuse the model.
                 let has_bos = self.bos_text().is_some_and(|bos| text.starts_with(&bos));
                 Source::Text(text, has_bos.then_some(false))
@@ -129,8 +131,8 @@ impl Prompts {
         })
     }
 
-    fn render(&self, chat: &Chat) -> Result<String, Error> {
-        let Some(template) = &self.template else {
+    fn render(&self, chat: &Chat, template: Option<&ChatTemplate>) -> Result<String, Error> {
+        let Some(template) = template else {
             let reason = "this checkpoint has none; send a plain prompt";
             return Err(Error::Template(reason.into()));
         };

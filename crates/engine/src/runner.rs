@@ -1,6 +1,6 @@
 //! What the engine needs of a model.
 
-use tinderbox_model::{Output, Step, Want};
+use tinderbox_model::{Lora, Output, Step, Want};
 
 /// A model that runs steps over a block KV cache of fixed size.
 pub trait Runner {
@@ -30,8 +30,18 @@ pub trait Runner {
         want: Want,
     ) -> impl Future<Output = Result<Output, RunnerError>>;
 
-    /// Starts again on another device after [`RunnerError::Lost`] with that reason: the KV cache is
-    /// empty, everything else as before. A runner that cannot gives the reason back.
+    /// Puts an adapter on the device, for the sequences of later steps that name its slot. Slots are
+    /// counted from 0; what was in this one is gone.
+    ///
+    /// # Errors
+    /// See [`RunnerError`]; the slot is empty then.
+    fn put_adapter(&mut self, slot: u32, adapter: &Lora) -> Result<(), RunnerError>;
+
+    /// Frees a slot.
+    fn drop_adapter(&mut self, slot: u32);
+
+    /// Starts again on another device after [`RunnerError::Lost`] with that reason: the KV cache and
+    /// the adapters' slots are empty, everything else as before. A runner that cannot gives the reason back.
     ///
     /// # Errors
     /// [`RunnerError::Lost`], after which the engine ends.

@@ -184,6 +184,9 @@ impl Scheduler {
                 plan.add(index, sequence, rows, Vec::new());
             }
         }
+        if plan.step.adapters.iter().all(Option::is_none) {
+            plan.step.adapters.clear();
+        }
         Some(plan)
     }
 
@@ -248,6 +251,7 @@ impl Plan {
         let all = range.start..range.end + draft.len();
 
         step.tables.push(sequence.table.clone());
+        step.adapters.push(sequence.slot);
         step.tokens.extend(&sequence.tokens[range.clone()]);
         step.tokens.extend(&draft);
         step.positions

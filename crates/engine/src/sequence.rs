@@ -9,6 +9,7 @@ use tinderbox_protocol::{
 };
 
 use crate::Submission;
+use crate::adapters::Lease;
 use crate::blocks::{Blocks, Content};
 use crate::constraint::Walk;
 use crate::draft::draft;
@@ -39,6 +40,10 @@ pub(crate) struct Sequence {
     /// KV blocks that hold them, and room for the pending ones.
     pub table: Vec<u32>,
     adapter: Option<u64>,
+    /// Keeps its adapter in memory.
+    pub lease: Option<Lease>,
+    /// Where on the device that adapter is; `None` before it is there.
+    pub slot: Option<u32>,
     prompt: usize,
     /// Prompt tokens no step was taken for so far.
     found: usize,
@@ -131,6 +136,8 @@ impl Sequence {
             cached: 0,
             table: Vec::new(),
             adapter,
+            lease: None,
+            slot: None,
             prompt: tokens.len(),
             found: tokens.len(),
             max_tokens,

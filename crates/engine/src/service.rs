@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tinderbox_model::{ChatTemplate, Tokenizer};
+use tinderbox_model::{ChatTemplate, Config, Tokenizer};
 use tinderbox_protocol::{
-    Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
-    Request, Stats, TokenizerInfo, ToolFormat,
+    Adapter, AdapterCard, Available, Encoded, Error, EventStream, Health, Inference, Loaded,
+    ModelCard, Phase, Prompt, Request, Stats, TokenizerInfo, ToolFormat,
 };
 
+use crate::adapters::{self, AdapterStore, Lease, Pool};
 use crate::prompts::Prompts;
 use crate::{Guides, Handle, Submission, Vocabulary};
 
@@ -23,6 +24,7 @@ pub struct Service {
     card: ModelCard,
     aliases: Vec<String>,
     memory: BTreeMap<&'static str, u64>,
+    adapters: Option<Pool>,
 }
 
 impl Vocabulary for Tokenizer {
@@ -63,6 +65,21 @@ impl Service {
             card,
             aliases,
             memory,
+            adapters: None,
+        }
+    }
+
+    /// Serves adapters, too: those that `store` finds, `budget` bytes of them in memory at most.
+    /// They must fit `model`.
+    pub fn with_adapters(
+        self,
+        store: Arc<dyn AdapterStore>,
+        budget: u64,
+        model: Config,
+    ) -> Service {
+        Service {
+            adapters: Some(Pool::new(store, budget, model)),
+            ..self
         }
     }
 
@@ -91,10 +108,27 @@ impl Service {
         })
     }
 
-    fn start(&self, request: Request) -> Result<EventStream, Error> {
+    /// The adapter a request names, in memory.
+    async fn adapter(&self, adapter: Option<&Adapter>) -> Result<Option<Lease>, Error> {
+        match (adapter, &self.adapters) {
+            (None, _) => Ok(None),
+            (Some(adapter), Some(pool)) => pool.lease(adapter).await.map(Some),
+            (Some(adapter), None) => Err(Error::AdapterNotFound {
+                adapter: adapters::name(adapter),
+            }),
+        }
+    }
+
+    async fn start(&self, request: Request) -> Result<EventStream, Error> {
         self.check_model(&request.model)?;
+        // Whoever waits for an adapter is in the house.
+        let place = self.handle.enter()?;
+        let lease = self.adapter(request.adapter.as_ref()).await?;
+        let resident = lease.as_ref().map(|lease| &*lease.resident);
+        let template = resident.and_then(|resident| resident.template.as_ref());
         let tokens = self.prompts.encode_within(
             request.prompt,
+            template,
             self.handle.context(),
             request.max_tokens,
             request.truncate_prompt,
@@ -102,11 +136,11 @@ impl Service {
         let guide = request
             .constraint
             .map(|constraint| self.guides.guide(&constraint));
-        self.handle.submit(Submission {
+        let submission = Submission {
             id: request.id,
             tokens: tokens.ids,
             added_bos: tokens.added_bos,
-            adapter: None,
+            adapter: resident.map(|resident| resident.number),
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: request.stop,
@@ -114,7 +148,8 @@ impl Service {
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             truncate_prompt: request.truncate_prompt,
-        })
+        };
+        self.handle.start(place, submission, lease)
     }
 }
 
@@ -129,6 +164,11 @@ impl Inference for Service {
             description: String::new(),
             progress: 1.0,
         }]
+    }
+
+    fn adapters(&self) -> Vec<AdapterCard> {
+        let pool = self.adapters.as_ref();
+        pool.map_or_else(Vec::new, |pool| adapters::cards(pool, &self.card.id))
     }
 
     fn load(&self, model: &str) -> BoxFuture<'static, Result<Loaded, Error>> {
@@ -149,6 +189,9 @@ impl Inference for Service {
 
     fn stats(&self) -> Vec<Stats> {
         let stats = self.handle.stats();
+        let mut memory = self.memory.clone();
+        let (adapters, bytes) = self.adapters.as_ref().map(Pool::size).unwrap_or_default();
+        memory.insert("adapters", bytes);
         vec![Stats {
             model: self.card.id.clone(),
             running: stats.running,
@@ -156,7 +199,8 @@ impl Inference for Service {
             capacity: self.handle.capacity(),
             used_blocks: stats.blocks - stats.free_blocks,
             blocks: stats.blocks,
-            memory: self.memory.clone(),
+            adapters,
+            memory,
         }]
     }
 
@@ -190,7 +234,7 @@ impl Inference for Service {
     fn generate(&self, request: Request) -> BoxFuture<'static, Result<EventStream, Error>> {
         let service = self.clone();
         // Tokenizing and compiling run where the future is polled: the caller's thread, never the engine's.
-        async move { service.start(request) }.boxed()
+        async move { service.start(request).await }.boxed()
     }
 
     fn encode(&self, model: &str, prompt: &Prompt) -> BoxFuture<'static, Result<Encoded, Error>> {

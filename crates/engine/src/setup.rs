@@ -8,7 +8,7 @@ use tinderbox_kernels::{Format, supports_f16};
 use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
 use tinderbox_protocol::ModelCard;
 
-use crate::{Clock, DecoderRunner, Engine, Limits, Options, Reload, Service};
+use crate::{AdapterStore, Clock, DecoderRunner, Engine, Limits, Options, Reload, Service};
 
 /// Tokens in a KV block.
 const BLOCK: usize = 16;
@@ -26,6 +26,8 @@ pub struct Setup {
     pub cache_bytes: usize,
     /// How much is taken on at once.
     pub limits: Limits,
+    /// Where adapters are found, and most bytes of them in memory; without it there are none.
+    pub adapters: Option<(Arc<dyn AdapterStore>, u64)>,
     /// Measures rates.
     pub clock: Clock,
     /// Random bits, from which requests without a seed get theirs.
@@ -101,6 +103,10 @@ impl Setup {
             aliases,
             memory,
         );
+        let service = match self.adapters {
+            Some((store, budget)) => service.with_adapters(store, budget, checkpoint.config),
+            None => service,
+        };
         (engine, service)
     }
 }

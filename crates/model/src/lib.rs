@@ -24,6 +24,7 @@ pub use checkpoint::{Checkpoint, RawTensor, TensorInfo};
 pub use config::{Activation, Config, Layer, Norm, Rope};
 pub use decoder::Decoder;
 pub use error::Error;
+pub use hf::adapter_template;
 pub use load::{KvType, LoadOptions};
 pub use lora::Lora;
 pub use step::{Output, Step, Want};

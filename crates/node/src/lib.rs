@@ -1,6 +1,8 @@
 //! The native binary `tinderbox`: one file a subcommand in [`commands`], a model's files in
-//! [`pull`], a model on its device in [`runtime`], several by name in [`models`].
+//! [`pull`], adapters in [`adapters`], a model on its device in [`runtime`], several by name in
+//! [`models`].
 
+pub mod adapters;
 pub mod catalog;
 pub mod commands;
 pub mod host;

@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use tinderbox_engine::Service;
 use tinderbox_model::gguf;
 use tinderbox_protocol::{
-    Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard, Phase, Prompt,
-    Request, Stats, TokenizerInfo,
+    AdapterCard, Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard,
+    Phase, Prompt, Request, Stats, TokenizerInfo,
 };
 
+use crate::adapters::Sources;
 use crate::catalog::Catalog;
 use crate::pull::Local;
 use crate::runtime::Serving;
@@ -33,6 +34,8 @@ pub struct Models(Arc<Shelf>);
 struct Shelf {
     settings: Settings,
     catalog: Catalog,
+    /// Where adapters are found.
+    adapters: Sources,
     /// What may be loaded, by name.
     candidates: Mutex<BTreeMap<String, Local>>,
     /// Bytes that all loaded models may take.
@@ -107,16 +110,18 @@ impl Models {
     /// No model is loaded yet. The models folder of the settings is read.
     ///
     /// # Errors
-    /// A models folder or a catalog that cannot be read.
+    /// A models folder or a catalog that cannot be read, an S3 endpoint that is none.
     pub fn new(settings: Settings, budget: u64) -> anyhow::Result<Models> {
         let catalog = Catalog::read(settings.catalog.as_deref())?;
         let candidates = match &settings.models {
             Some(folder) => folder_models(folder)?,
             None => BTreeMap::new(),
         };
+        let adapters = Sources::new(&settings)?;
         Ok(Models(Arc::new(Shelf {
             settings,
             catalog,
+            adapters,
             candidates: Mutex::new(candidates),
             budget,
             loading: tokio::sync::Mutex::default(),
@@ -258,7 +263,9 @@ impl Shelf {
     /// Loads a model beside the others, or in the place of idle ones.
     fn load(self: &Arc<Self>, local: &Local) -> Result<(), Error> {
         let shelf = self.clone();
-        let started = Serving::start(&self.settings, local, move |bytes| shelf.make_room(bytes));
+        let adapters = Some(self.adapters.clone());
+        let admit = move |bytes| shelf.make_room(bytes);
+        let started = Serving::start(&self.settings, local, adapters, admit);
         let (serving, bytes) = started.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => error,
             Err(error) => Error::Internal(format!("{}: {error:#}", local.name)),
@@ -356,6 +363,12 @@ impl Inference for Models {
             },
         });
         names.collect()
+    }
+
+    fn adapters(&self) -> Vec<AdapterCard> {
+        let state = lock(&self.0.state);
+        let services = state.in_order().into_iter().map(|r| &r.serving.service);
+        services.flat_map(Service::adapters).collect()
     }
 
     fn load(&self, model: &str) -> BoxFuture<'static, Result<Loaded, Error>> {

@@ -7,11 +7,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use futures::executor::block_on;
-use tinderbox_engine::{DecoderRunner, Engine, Handle, Limits, RunnerError, Service, Setup};
+use tinderbox_engine::{
+    AdapterStore, DecoderRunner, Engine, Handle, Limits, RunnerError, Service, Setup,
+};
 use tinderbox_kernels::{Choice, Selected, select};
 use tinderbox_model::{Checkpoint, Decoder, KvType};
 use tinderbox_protocol::Error;
 
+use crate::adapters::Sources;
 use crate::pull::Local;
 use crate::settings::{Kv, Settings};
 
@@ -87,7 +90,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Loads the model on a new thread and starts its engine there. Answers with the bytes it
+    /// Loads the model on a new thread and starts its engine there, which serves what `adapters` has.
+    /// Answers with the bytes it
     /// takes, too.
     ///
     /// # Errors
@@ -95,6 +99,7 @@ impl Serving {
     pub fn start(
         settings: &Settings,
         local: &Local,
+        adapters: Option<Sources>,
         admit: impl FnOnce(u64) -> Result<(), Error> + Send + 'static,
     ) -> anyhow::Result<(Serving, u64)> {
         use_threads(settings);
@@ -105,7 +110,7 @@ impl Serving {
             .spawn(move || {
                 let engine = match block_on(load(&settings, &local.path, admit)) {
                     Ok(loaded) => {
-                        let (engine, parts) = assemble(&settings, &local, loaded);
+                        let (engine, parts) = assemble(&settings, &local, adapters, loaded);
                         // The receiver waits for exactly this message.
                         let _ = sender.send(Ok(parts));
                         engine
@@ -156,13 +161,20 @@ struct Parts {
     bytes: u64,
 }
 
-fn assemble(settings: &Settings, local: &Local, loaded: Loaded) -> (Engine<DecoderRunner>, Parts) {
+fn assemble(
+    settings: &Settings,
+    local: &Local,
+    adapters: Option<Sources>,
+    loaded: Loaded,
+) -> (Engine<DecoderRunner>, Parts) {
     let Loaded {
         decoder,
         checkpoint,
         selected,
     } = loaded;
-    let setup = setup(settings, local.name.clone());
+    let mut setup = setup(settings, local.name.clone());
+    let budget = u64::from(settings.adapter_memory) << 20;
+    setup.adapters = adapters.map(|sources| (Arc::new(sources) as Arc<dyn AdapterStore>, budget));
     let bytes = (decoder.cache_bytes() + decoder.weight_bytes()) as u64;
     let (engine, service) = setup.engine(decoder, checkpoint, selected.description.clone(), None);
     (
@@ -194,6 +206,7 @@ fn setup(settings: &Settings, name: String) -> Setup {
             speculate: settings.speculate.into(),
             ..Limits::default()
         },
+        adapters: None,
         clock: Arc::new(move || start.elapsed()),
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
         now: unix_seconds(),

@@ -125,7 +125,7 @@ async fn hub(bytes: &[u8]) -> (Shared, Hub) {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(script.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (script, Hub::new(Some(&endpoint)).unwrap())
+    (script, Hub::new(Some(&endpoint), None).unwrap())
 }
 
 fn file(name: &str, bytes: &[u8], sources: Vec<Source>) -> EntryFile {
@@ -241,7 +241,7 @@ async fn a_repository_fetched_once_needs_no_hub() {
         .unwrap();
     assert!(fetched.path.join("model.safetensors").exists());
     assert!(!fetched.path.join("README.md").exists());
-    let nowhere = Hub::new(Some("http://127.0.0.1:9")).unwrap();
+    let nowhere = Hub::new(Some("http://127.0.0.1:9"), None).unwrap();
     let again = resolve("hf:owner/repo", cache.path(), &nowhere, &Quiet).await;
     assert_eq!(again.unwrap(), fetched);
 }
@@ -365,7 +365,7 @@ async fn with_no_hub_reachable_the_next_source_is_taken() {
     let copy = cache.path().join("elsewhere.gguf");
     std::fs::write(&copy, BYTES).unwrap();
     // Nobody listens on the discard port of loopback.
-    let hub = Hub::new(Some("http://127.0.0.1:9")).unwrap();
+    let hub = Hub::new(Some("http://127.0.0.1:9"), None).unwrap();
     let mut sources = on_hub();
     sources.push(Source::Path(copy));
     let path = fetch_entry(&entry(BYTES, sources), cache.path(), &hub, &Quiet)

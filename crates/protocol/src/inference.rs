@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::{Error, Event, Prompt, Request};
+use crate::{AdapterSource, Error, Event, Prompt, Request};
 
 /// The answer to one request. Dropping it cancels the sequence within one engine step.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;
@@ -21,6 +21,11 @@ pub trait Inference: Send + Sync + 'static {
 
     /// The models that can be loaded, loaded ones among them.
     fn available(&self) -> Vec<Available>;
+
+    /// The adapters that requests may name without saying where they come from. None by default.
+    fn adapters(&self) -> Vec<AdapterCard> {
+        Vec::new()
+    }
 
     /// Makes a model the current one, loading it where it is not loaded.
     ///
@@ -85,6 +90,19 @@ pub struct ModelCard {
     pub dtype: String,
 }
 
+/// An adapter that is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterCard {
+    /// Its name.
+    pub id: String,
+    /// Where it comes from.
+    pub source: AdapterSource,
+    /// The model it changes.
+    pub parent: String,
+    /// Whether it is in memory now.
+    pub loaded: bool,
+}
+
 /// A model that can be loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Available {
@@ -120,7 +138,9 @@ pub struct Stats {
     pub used_blocks: usize,
     /// KV blocks there are.
     pub blocks: usize,
-    /// Bytes by kind: `weights`, `kv_cache`.
+    /// Adapters in memory.
+    pub adapters: usize,
+    /// Bytes by kind: `weights`, `kv_cache`, `adapters`.
     pub memory: BTreeMap<&'static str, u64>,
 }
 

@@ -13,8 +13,8 @@ mod request;
 pub use error::Error;
 pub use event::{Event, Finish, FinishReason, Logprob, Started, Token, TokenLogprob};
 pub use inference::{
-    Available, Encoded, EventStream, Health, Inference, Loaded, ModelCard, Phase, Stats,
-    TokenizerInfo, ToolFormat,
+    AdapterCard, Available, Encoded, EventStream, Health, Inference, Loaded, ModelCard, Phase,
+    Stats, TokenizerInfo, ToolFormat,
 };
 pub use request::{
     Adapter, AdapterSource, Chat, Constraint, MajoritySign, Merge, MergeStrategy, Message, Prompt,

@@ -82,6 +82,7 @@ pub async fn load(
             prefill_rows: PREFILL_ROWS,
             ..EngineLimits::default()
         },
+        adapters: None,
         clock: Arc::new(uptime),
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
         now: now(),

@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import InferenceClient
 from lorax import AsyncClient, Client
 from lorax.errors import GenerationError, ValidationError
+from lorax.types import MergedAdapters
 from pydantic import BaseModel
 
 PROMPT = "The capital of France is"
@@ -55,9 +56,32 @@ def test_the_prompt_and_its_tokens_come_back_when_asked(client, call, greedy):  
     assert answer.details.prefill[0].logprob is None and answer.details.prefill[1].logprob < 0
 
 
+def test_an_adapter_changes_the_answer(adapted, greedy):  # 14
+    client = Client(adapted, timeout=300)
+    base = client.generate(PROMPT, max_new_tokens=TOKENS).generated_text
+    assert base == greedy(PROMPT, TOKENS)
+    answers = [client.generate(PROMPT, adapter_id=name, max_new_tokens=TOKENS).generated_text for name in ("one", "owner/two")]
+    assert len({base, *answers}) == 3
+    named = client.generate(PROMPT, adapter_id="one", adapter_source="local", max_new_tokens=TOKENS)
+    assert named.generated_text == answers[0]
+    streamed = client.generate_stream(PROMPT, adapter_id="one", max_new_tokens=TOKENS)
+    assert "".join(event.token.text for event in streamed) == answers[0]
+
+
+def test_merged_adapters_with_all_weight_on_one_are_that_one(adapted):  # 16
+    client = Client(adapted, timeout=300)
+
+    def merged(*weights: float) -> str:
+        several = MergedAdapters(ids=["one", "owner/two"], weights=list(weights), merge_strategy="linear")
+        return client.generate(PROMPT, merged_adapters=several, max_new_tokens=TOKENS).generated_text
+
+    assert merged(1.0, 0.0) == client.generate(PROMPT, adapter_id="one", max_new_tokens=TOKENS).generated_text
+    assert merged(0.0, 1.0) == client.generate(PROMPT, adapter_id="owner/two", max_new_tokens=TOKENS).generated_text
+
+
 def test_errors_have_their_classes(client):  # 10, 11, 17, 29
     with pytest.raises(GenerationError, match="nobody/nothing"):
-        client.generate(PROMPT, adapter_id="nobody/nothing", max_new_tokens=1)
+        client.generate(PROMPT, adapter_id="nobody/nothing", adapter_source="local", max_new_tokens=1)
     with pytest.raises(ValidationError, match="`inputs` tokens"):
         client.generate("word " * 20000, max_new_tokens=1)
     with pytest.raises(GenerationError, match="nobody/nothing"):

@@ -192,3 +192,15 @@ def test_a_client_that_leaves_does_not_disturb_the_next(client, model):
     with complete(client, model, "Once upon a time", max_tokens=2000, stream=True) as stream:
         assert len(list(islice(stream, 3))) == 3
     assert complete(client, model, "Water boils at").choices[0].text == before
+
+
+def test_a_model_may_be_an_adapter(adapted, client, model):
+    other = openai.OpenAI(base_url=f"{adapted}/v1", api_key="EMPTY", max_retries=0, timeout=300)
+    listed = {card.id: card for card in other.models.list()}
+    assert {"one", "owner/two"} <= set(listed) and listed["one"].parent == model
+    base = complete(client, model, PROMPTS[0]).choices[0].text
+    answers = [complete(other, name, PROMPTS[0]) for name in ("one", "owner/two")]
+    assert [answer.model for answer in answers] == ["one", "owner/two"]
+    assert len({base, *(answer.choices[0].text for answer in answers)}) == 3
+    with pytest.raises(openai.NotFoundError):
+        complete(other, "nobody/nothing", PROMPTS[0], extra_body={"adapter_source": "local"})

@@ -147,6 +147,7 @@ impl Isolate {
                 prefill_rows: PREFILL_ROWS,
                 ..EngineLimits::default()
             },
+            adapters: None,
             clock: Arc::new(move || now().saturating_sub(since)),
             entropy: uuid::Uuid::new_v4().as_u64_pair().0,
             now: since.as_secs(),

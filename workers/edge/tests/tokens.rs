@@ -39,6 +39,7 @@ async fn a_quantized_llama_gives_its_native_tokens_under_node() {
             prefill_rows: 17,
             ..Limits::default()
         },
+        adapters: None,
         clock: Arc::new(|| Duration::ZERO),
         entropy: 1,
         now: 0,

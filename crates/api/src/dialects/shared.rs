@@ -60,14 +60,14 @@ fn decided(dialect: Dialect, mut answer: Response) -> Response {
 type Undecided = Refusal<Union>;
 
 async fn root(State(context): State<Context>, body: Payload) -> Result<Response, Undecided> {
-    let body = body.bytes()?;
+    let (token, body) = (body.token(), body.bytes()?);
     let keys: Keys = parse(&body)?;
     let dialect = decide(&[
         ("inputs", keys.inputs, Dialect::Lorax),
         ("params", keys.params, Dialect::LiteLlm),
     ])?;
     let answer = match dialect {
-        Dialect::Lorax => lorax::compat(context, body).await,
+        Dialect::Lorax => lorax::compat(context, body, token).await,
         _ => litellm::custom(context, body).await,
     };
     Ok(decided(dialect, answer))
@@ -78,10 +78,10 @@ async fn generate(
     caller: locallab::Caller,
     body: Payload,
 ) -> Result<Response, Undecided> {
-    let body = body.bytes()?;
+    let (token, body) = (body.token(), body.bytes()?);
     let dialect = generates(&body)?;
     let answer = match dialect {
-        Dialect::Lorax => lorax::generate(context, body).await,
+        Dialect::Lorax => lorax::generate(context, body, token).await,
         _ => locallab::generate(context, caller, body).await,
     };
     Ok(decided(dialect, answer))

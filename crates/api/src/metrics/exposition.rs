@@ -83,6 +83,7 @@ fn gauges(stats: &[Stats]) -> Registry {
         s.used_blocks
     });
     gauge("tinderbox_kv_blocks", "KV blocks there are.", |s| s.blocks);
+    gauge("tinderbox_adapters", "Adapters in memory.", |s| s.adapters);
     let options = Opts::new("tinderbox_memory_bytes", "Memory by kind.");
     let memory = registered(&registry, IntGaugeVec::new(options, &["model", "kind"]));
     for model in stats {

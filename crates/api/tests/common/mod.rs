@@ -160,8 +160,31 @@ impl Fake {
         }
     }
 
+    /// `pirate` lies here and `org/pirate` on the hub; what is called `misfit` does not fit.
+    fn check_adapter(&self, adapter: &Adapter) -> Result<(), Error> {
+        for id in &adapter.ids {
+            match (id.as_str(), adapter.source) {
+                ("pirate", AdapterSource::Local) | ("org/pirate", AdapterSource::Hub) => {}
+                ("misfit", _) => {
+                    return Err(Error::AdapterMismatch {
+                        adapter: id.clone(),
+                        reason: "adapter_model.safetensors: lora_A: has 3 columns, not 2".into(),
+                    });
+                }
+                _ => {
+                    let adapter = id.clone();
+                    return Err(Error::AdapterNotFound { adapter });
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn events(&self, request: &Request) -> Result<Vec<Result<Event, Error>>, Error> {
         self.check(&request.model)?;
+        if let Some(adapter) = &request.adapter {
+            self.check_adapter(adapter)?;
+        }
         if let Some(error) = &self.refuse {
             return Err(error.clone());
         }
@@ -217,6 +240,10 @@ impl Fake {
             // A caller's bias can put the end first.
             None if request.sampling.logit_bias.contains_key(&EOS) => {
                 vec![(EOS, b"</s>".to_vec())]
+            }
+            None if request.adapter.is_some() => {
+                let arr = (u32::from(b'A'), b"Arr! ".to_vec());
+                [arr].into_iter().chain(script()).collect()
             }
             None => script(),
         };
@@ -308,6 +335,15 @@ impl Inference for Fake {
         }
     }
 
+    fn adapters(&self) -> Vec<AdapterCard> {
+        vec![AdapterCard {
+            id: "pirate".into(),
+            source: AdapterSource::Local,
+            parent: "tiny".into(),
+            loaded: true,
+        }]
+    }
+
     fn available(&self) -> Vec<Available> {
         let loaded = self.models();
         let progress = |id| f32::from(loaded.iter().any(|card| card.id == id));
@@ -345,6 +381,7 @@ impl Inference for Fake {
             running: self.alive.load(Ordering::SeqCst),
             waiting: 2,
             capacity: 100,
+            adapters: 2,
             used_blocks: 3,
             blocks: 10,
             memory: BTreeMap::from([("kv_cache", 4096), ("weights", 65536)]),

@@ -1,5 +1,6 @@
 //! A model without weights, and ways to drive an engine.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use futures::{StreamExt, future};
 use tinderbox_engine::{
     Engine, Handle, Limits, Options, Runner, RunnerError, Submission, Vocabulary,
 };
-use tinderbox_model::{Output, Step, Want};
+use tinderbox_model::{Lora, Output, Step, Want};
 use tinderbox_protocol::{Error, Event, EventStream, Finish, Sampling, Started, Token};
 
 pub use crate::tiny_file::VOCAB;
@@ -36,6 +37,9 @@ pub struct HashModel {
     pub recovers: bool,
     /// The steps so far.
     pub log: Log,
+    /// What was put into slots, by a number from its contents; `None` is a slot that was freed.
+    pub puts: Arc<Mutex<Vec<(u32, Option<u32>)>>>,
+    slots: BTreeMap<u32, u32>,
     cells: Vec<u32>,
 }
 
@@ -51,6 +55,8 @@ impl HashModel {
             repeats: false,
             faults: Vec::new(),
             recovers: false,
+            puts: Arc::default(),
+            slots: BTreeMap::new(),
             log,
             cells,
         }
@@ -104,8 +110,24 @@ impl Runner for HashModel {
         self.context
     }
 
+    fn put_adapter(&mut self, slot: u32, adapter: &Lora) -> Result<(), RunnerError> {
+        let contents = format!("{adapter:?}");
+        let number = contents.bytes().fold(1u32, |number, byte| {
+            number.wrapping_mul(0x0100_0193) ^ u32::from(byte)
+        });
+        self.puts.lock().unwrap().push((slot, Some(number)));
+        self.slots.insert(slot, number);
+        Ok(())
+    }
+
+    fn drop_adapter(&mut self, slot: u32) {
+        self.puts.lock().unwrap().push((slot, None));
+        assert!(self.slots.remove(&slot).is_some(), "slot {slot} is free");
+    }
+
     async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
         self.cells.fill(u32::MAX);
+        self.slots.clear();
         match self.recovers {
             true => Ok(()),
             false => Err(RunnerError::Lost(reason)),
@@ -130,9 +152,11 @@ impl Runner for HashModel {
             .map(|row| {
                 let (sequence, last) =
                     (step.sequences[*row as usize], step.positions[*row as usize]);
-                let seen: Vec<u32> = (0..=last)
-                    .map(|p| self.cells[self.cell(step, sequence, p)])
-                    .collect();
+                let slot = step.adapters.get(sequence as usize).copied().flatten();
+                // An adapter is as good as a token in front that nobody sees.
+                let adapter = slot.map(|slot| self.slots[&slot]);
+                let read = (0..=last).map(|p| self.cells[self.cell(step, sequence, p)]);
+                let seen: Vec<u32> = adapter.into_iter().chain(read).collect();
                 let mut logits = logits_after(&seen);
                 if self.repeats {
                     let circle = logits_after(&seen[seen.len() - 1..]);

@@ -1,5 +1,6 @@
 //! The whole engine over a model without weights.
 
+mod adapters;
 mod batching;
 mod cache;
 mod common;
@@ -12,4 +13,5 @@ mod service;
 mod smollm2;
 mod speculation;
 mod tiny;
+mod tiny_adapter;
 mod tiny_file;

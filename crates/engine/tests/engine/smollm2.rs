@@ -71,6 +71,7 @@ fn every_finished_answer_of_a_real_model_fulfils_its_schema() {
         clock: Arc::new(|| Duration::ZERO),
         entropy: 1,
         now: 0,
+        adapters: None,
     };
     let device = Device::flex();
     let (load, _) = setup.plan(&checkpoint, &device);

@@ -43,6 +43,12 @@ impl Fields {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// All fields that are not `null`.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let fields = self.map.iter().filter(|(_, value)| !value.is_null());
+        fields.map(|(key, value)| (key.as_str(), value))
+    }
+
     pub fn usize(&self, key: &str) -> Result<Option<usize>, Error> {
         // 2³¹ bounds every product of two such counts on 64 bits.
         let small = |value: &Value| value.as_u64().filter(|n| *n <= 1 << 31).map(|n| n as usize);

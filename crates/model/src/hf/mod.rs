@@ -2,6 +2,7 @@
 //!
 //! A folder is its files, wherever they lie: on disk, or behind range requests.
 
+mod adapter;
 mod fields;
 mod names;
 pub(crate) mod safetensors;
@@ -12,6 +13,7 @@ use crate::checkpoint::{Placed, Tensors};
 use crate::config::Family;
 use crate::storage::{self, Storage};
 use crate::{ChatTemplate, Checkpoint, Config, Error, TensorInfo, Tokenizer};
+pub use adapter::adapter_template;
 pub(crate) use fields::Fields;
 pub(crate) use names::canonical;
 
@@ -65,7 +67,8 @@ pub(crate) async fn from_files(
         .json("special_tokens_map.json")
         .await?
         .unwrap_or_default();
-    let template = folder.template(&settings).await?;
+    let jinja = folder.bytes("chat_template.jinja").await?;
+    let template = template(jinja.as_deref(), &settings)?;
     let json = folder.bytes("tokenizer.json").await?;
     let json = json.ok_or_else(|| folder.missing("tokenizer.json"))?;
     let tokenizer =
@@ -83,6 +86,19 @@ pub(crate) async fn from_files(
         template,
         tensors,
     ))
+}
+
+/// The template from a file of its own, else from the tokenizer's settings: a string, or a list of
+/// named ones of which `default` is taken.
+fn template(jinja: Option<&[u8]>, settings: &Fields) -> Result<Option<ChatTemplate>, Error> {
+    let Some(jinja) = jinja else {
+        return settings.template()?.map(ChatTemplate::new).transpose();
+    };
+    let source = std::str::from_utf8(jinja).map_err(|_| Error::Template {
+        line: None,
+        reason: "chat_template.jinja is no UTF-8".to_owned(),
+    })?;
+    ChatTemplate::new(source).map(Some)
 }
 
 /// The files of a folder.
@@ -127,19 +143,6 @@ impl Folder {
 
     async fn required(&self, name: &str) -> Result<Fields, Error> {
         self.json(name).await?.ok_or_else(|| self.missing(name))
-    }
-
-    /// The template from a file of its own, else from the tokenizer's settings: a string, or a
-    /// list of named ones of which `default` is taken.
-    async fn template(&self, settings: &Fields) -> Result<Option<ChatTemplate>, Error> {
-        if let Some(bytes) = self.bytes("chat_template.jinja").await? {
-            let source = String::from_utf8(bytes).map_err(|_| Error::Template {
-                line: None,
-                reason: "chat_template.jinja is no UTF-8".to_owned(),
-            })?;
-            return ChatTemplate::new(source).map(Some);
-        }
-        settings.template()?.map(ChatTemplate::new).transpose()
     }
 
     /// The tensors the decoder knows, by their shard; the storages are put in later.

@@ -111,7 +111,7 @@ impl Cli {
 }
 
 /// The folder of fetched models.
-fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
+pub(crate) fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
     match &settings.cache {
         Some(folder) => Ok(folder.clone()),
         None => {
@@ -125,7 +125,7 @@ fn cache(settings: &Settings) -> anyhow::Result<PathBuf> {
 /// The model the settings name, fetched where it is not here.
 async fn model(settings: &Settings) -> anyhow::Result<Local> {
     let catalog = Catalog::read(settings.catalog.as_deref())?;
-    let (cache, hub) = (cache(settings)?, Hub::new(None)?);
+    let (cache, hub) = (cache(settings)?, Hub::new(None, None)?);
     let bar = progress::Bar::default();
     Ok(resolve(&settings.model, &catalog, &cache, &hub, &bar).await?)
 }

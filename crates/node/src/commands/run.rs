@@ -23,7 +23,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let local = super::model(settings).await?;
     let (serving, _) = {
         let settings = settings.clone();
-        let start = move || Serving::start(&settings, &local, |_| Ok(()));
+        let start = move || Serving::start(&settings, &local, None, |_| Ok(()));
         tokio::task::spawn_blocking(start).await??
     };
     let mut talk = Talk::new(serving.service.clone(), settings);

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use hf_hub::HFClient;
 use hf_hub::repository::RepoTreeEntry;
+use hf_hub::{HFClient, HFError};
+use tinderbox_engine::ADAPTER_FILES;
 use tinderbox_model::gguf;
 
-use super::transfer::{self, Progress};
+use super::transfer::{self, Progress, Quiet};
 use super::{PullError, lock};
 use crate::catalog::stays_inside;
 
@@ -27,12 +28,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The hub at `endpoint`, else at `HF_ENDPOINT`, else the public one; with the user's token
-    /// (`HF_TOKEN`), if there is one.
+    /// The hub at `endpoint`, else at `HF_ENDPOINT`, else the public one; with `token`, else the
+    /// user's own (`HF_TOKEN`), if there is one.
     ///
     /// # Errors
     /// Where the endpoint is no URL.
-    pub fn new(endpoint: Option<&str>) -> Result<Hub, PullError> {
+    pub fn new(endpoint: Option<&str>, token: Option<&str>) -> Result<Hub, PullError> {
         let fail = |reason: String| PullError::Fetch {
             from: "hub".into(),
             reason,
@@ -47,6 +48,9 @@ impl Hub {
             .retry_max_attempts(1);
         if let Some(endpoint) = endpoint {
             client = client.endpoint(endpoint);
+        }
+        if let Some(token) = token {
+            client = client.token(token);
         }
         Ok(Hub {
             client: client.build().map_err(|e| fail(e.to_string()))?,
@@ -64,7 +68,7 @@ impl Hub {
         progress: &dyn Progress,
     ) -> Result<(), PullError> {
         let from = format!("hf:{repo}/{file}");
-        let fail = |e: hf_hub::HFError| PullError::Fetch {
+        let fail = |e: HFError| PullError::Fetch {
             from: from.clone(),
             reason: explain(&e),
         };
@@ -155,7 +159,10 @@ impl Hub {
             // All parts, where it is one of a split file.
             (Some(file), _) => split(file),
             (None, Some(listed)) => listed.lines().map(str::to_owned).collect(),
-            (None, None) => choose(&repo, self.list(&repo, revision).await?)?,
+            (None, None) => {
+                let listed = self.list(&repo, revision).await?.into_iter();
+                choose(&repo, listed.map(|(file, _)| file).collect())?
+            }
         };
         for file in &files {
             let target = folder.join(file);
@@ -178,10 +185,76 @@ impl Hub {
             .map_or(folder.clone(), |file| folder.join(file)))
     }
 
-    async fn list(&self, repo: &str, revision: Option<&str>) -> Result<Vec<String>, PullError> {
-        let fail = |e: hf_hub::HFError| PullError::Fetch {
-            from: format!("hf:{repo}"),
-            reason: explain(&e),
+    /// Fetches the adapter that `OWNER/REPO[@REVISION]` names, whose files may have `most` bytes
+    /// together, to a folder below `root`, and answers with that folder.
+    pub async fn fetch_adapter(
+        &self,
+        reference: &str,
+        root: &Path,
+        most: u64,
+    ) -> Result<PathBuf, PullError> {
+        let from = || format!("hf:{reference}");
+        let (repo, revision) = revision(reference);
+        let named = [repo, revision.unwrap_or("main")];
+        // The name becomes part of an address as it is.
+        let plain = |sign: char| sign.is_ascii_alphanumeric() || "._-/".contains(sign);
+        let named_well = repo.split('/').count() == 2 && repo.chars().all(plain);
+        if !named.into_iter().all(stays_inside) || !named_well {
+            return Err(PullError::Absent { from: from() });
+        }
+        let folder = root.join(repo).join(named[1]);
+        // Written last, as with models.
+        let list = folder.join(LIST);
+        if list.exists() {
+            return Ok(folder);
+        }
+        let mut files = self.list(repo, revision).await?;
+        files.retain(|(file, _)| ADAPTER_FILES.contains(&file.as_str()));
+        let wrong = |reason: String| PullError::Repository {
+            repo: repo.into(),
+            reason,
+        };
+        if files.is_empty() {
+            let reason = format!("holds no adapter: {} is not there", ADAPTER_FILES[0]);
+            return Err(wrong(reason));
+        }
+        let bytes: u64 = files.iter().map(|(_, bytes)| *bytes).sum();
+        if bytes > most {
+            let reason = format!("its files have {bytes} bytes, and adapters may have {most}");
+            return Err(wrong(reason));
+        }
+        for (file, _) in &files {
+            let target = folder.join(file);
+            let _lock = lock(&target)?;
+            if !target.exists() {
+                self.fetch(repo, file, revision, &target, None, &Quiet)
+                    .await?;
+            }
+        }
+        let names: Vec<&str> = files.iter().map(|(file, _)| file.as_str()).collect();
+        std::fs::write(&list, names.join("\n")).map_err(|e| PullError::disk(&list, e))?;
+        Ok(folder)
+    }
+
+    /// The files of a repository, and their bytes.
+    async fn list(
+        &self,
+        repo: &str,
+        revision: Option<&str>,
+    ) -> Result<Vec<(String, u64)>, PullError> {
+        let from = || format!("hf:{repo}");
+        let fail = |e: HFError| match e {
+            HFError::RepoNotFound { .. }
+            | HFError::RevisionNotFound { .. }
+            | HFError::EntryNotFound { .. } => PullError::Absent { from: from() },
+            // A listing has no name for it.
+            HFError::Http { context } if context.status.as_u16() == 404 => {
+                PullError::Absent { from: from() }
+            }
+            e => PullError::Fetch {
+                from: from(),
+                reason: explain(&e),
+            },
         };
         let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
         let model = self.client.model(owner, name);
@@ -192,7 +265,7 @@ impl Hub {
             .map_err(fail)?;
         let paths = tree.try_filter_map(|entry| async {
             Ok(match entry {
-                RepoTreeEntry::File { path, .. } => Some(path),
+                RepoTreeEntry::File { path, size, .. } => Some((path, size)),
                 RepoTreeEntry::Directory { .. } => None,
             })
         });
@@ -222,7 +295,7 @@ fn is_sha256(etag: &str) -> bool {
 }
 
 /// hf-hub's own message and what lies behind it.
-fn explain(error: &hf_hub::HFError) -> String {
+fn explain(error: &HFError) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -52,6 +52,12 @@ pub enum PullError {
         /// What was found and what to do.
         reason: String,
     },
+    /// The hub has no such repository or revision.
+    #[error("{from}: there is no such repository or revision on the hub (404)")]
+    Absent {
+        /// Where from.
+        from: String,
+    },
     /// The hub or the network.
     #[error("{from}: {reason}")]
     Fetch {

@@ -64,6 +64,14 @@ pub struct ServeFlags {
     /// one of --model: each is loaded when it is asked for [default: none]
     #[arg(long)]
     pub models: Option<PathBuf>,
+    /// Folder of adapters (PEFT folders named NAME or OWNER/NAME) that requests may name [default:
+    /// none; the hub is asked in any case, and S3 storage where AWS_ACCESS_KEY_ID is set]
+    #[arg(long)]
+    pub adapters: Option<PathBuf>,
+    /// MiB that the adapters of a model may take; the least recently used idle ones make room for
+    /// others [default: 1024]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub adapter_memory: Option<u32>,
     /// Key that callers must send as `Authorization: Bearer KEY` (better as TINDERBOX_API_KEY: other
     /// users see a command line) [default: none]
     #[arg(long)]

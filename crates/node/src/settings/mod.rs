@@ -35,6 +35,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     pub catalog: Option<PathBuf>,
     pub models: Option<PathBuf>,
+    pub adapters: Option<PathBuf>,
+    pub adapter_memory: u32,
     pub host: IpAddr,
     pub port: u16,
     /// Its SHA-256 sum, in hexadecimal digits.
@@ -113,6 +115,8 @@ impl Default for Settings {
             cache: None,
             catalog: None,
             models: None,
+            adapters: None,
+            adapter_memory: 1024,
             host: [127, 0, 0, 1].into(),
             port: 8080,
             api_key: None,
@@ -142,6 +146,7 @@ impl Default for Settings {
 
 /// Numbers and switches that have a `TINDERBOX_` variable.
 const NUMBERS: &[&str] = &[
+    "adapter_memory",
     "body_limit",
     "context",
     "json",
@@ -164,6 +169,7 @@ const NUMBERS: &[&str] = &[
 
 /// Texts that have a `TINDERBOX_` variable.
 const TEXTS: &[&str] = &[
+    "adapters",
     "api_key",
     "api_keys",
     "batch",
@@ -237,6 +243,7 @@ impl Settings {
         let least = [
             ("context", self.context, 16),
             ("threads", self.threads.map(u32::from), 1),
+            ("adapter_memory", Some(self.adapter_memory), 1),
             ("max_sequences", Some(self.max_sequences.into()), 1),
             ("body_limit", Some(self.body_limit), 1),
             ("part_mib", Some(self.part_mib), 1),

@@ -71,7 +71,7 @@ fn a_wrong_or_empty_key_is_refused_and_not_printed() {
 #[allow(clippy::result_large_err)]
 fn ranges_hold_for_every_layer() {
     figment::Jail::expect_with(|jail| {
-        for name in ["CONTEXT", "THREADS", "MAX_SEQUENCES"] {
+        for name in ["CONTEXT", "THREADS", "MAX_SEQUENCES", "ADAPTER_MEMORY"] {
             jail.set_env(format!("TINDERBOX_{name}"), "0");
             let read = Settings::read(None, &Flags::default(), &ServeFlags::default());
             let error = read.unwrap_err().to_string();

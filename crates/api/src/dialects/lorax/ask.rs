@@ -67,7 +67,7 @@ pub(super) async fn plan(context: &Context, model: String, wire: Generate) -> Re
     let stop = stop(&mut p)?;
     let format = p.response_format.take().map(ResponseFormat::asked);
     let constraint = format.transpose().map_err(renamed)?.flatten();
-    adapters::check(&p, &card.id)?;
+    let adapter = adapters::of(context, &mut p, &card.id)?;
 
     let prefill = p.decoder_input_details.unwrap_or(false);
     let form = Form {
@@ -104,6 +104,7 @@ pub(super) async fn plan(context: &Context, model: String, wire: Generate) -> Re
                 max_tokens,
                 sampling,
                 stop,
+                adapter,
                 logprobs: Some(alternatives.unwrap_or(0)),
                 prompt_logprobs: prefill.then_some(0),
                 ..Request::default()

@@ -34,9 +34,9 @@ impl Shape for Lorax {
             Failure::Ask(
                 Error::Invalid { .. } | Error::ContextOverflow { .. } | Error::Template(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            Failure::Ask(Error::AdapterNotFound { .. } | Error::Internal(_)) => {
-                StatusCode::FAILED_DEPENDENCY
-            }
+            Failure::Ask(
+                Error::AdapterNotFound { .. } | Error::AdapterMismatch { .. } | Error::Internal(_),
+            ) => StatusCode::FAILED_DEPENDENCY,
             other => other.status(),
         }
     }
@@ -89,7 +89,7 @@ fn message(error: &Error) -> String {
              {prompt} + {completion}"
         ),
         Error::Template(reason) => format!("Failed applying chat template to inputs: {reason}"),
-        Error::AdapterNotFound { .. } | Error::Internal(_) => {
+        Error::AdapterNotFound { .. } | Error::AdapterMismatch { .. } | Error::Internal(_) => {
             format!("Request failed during generation: {error}")
         }
         Error::Overloaded { .. } => "Model is overloaded".into(),

@@ -6,15 +6,21 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use futures::StreamExt;
-use tinderbox_protocol::{Event, EventStream};
+use tinderbox_protocol::{Event, EventStream, Request};
 
 use crate::answer::Answer;
-use crate::{Context, Place};
+use crate::{Context, Place, adapters};
 
 /// What is known before there is an answer.
-pub(super) fn of_prompt(context: &Context, model: &str, characters: usize) -> HeaderMap {
-    let card = context.card(model);
+pub(super) fn of_prompt(context: &Context, request: &Request, characters: usize) -> HeaderMap {
+    let card = context.card(&request.model);
     let (id, device) = card.map_or_else(Default::default, |card| (card.id, card.device));
+    let adapter = request.adapter.as_ref().map(|adapter| {
+        [
+            ("x-adapter-id", adapter.ids.join(",")),
+            ("x-adapter-source", adapters::word(adapter.source).into()),
+        ]
+    });
     HeaderMap::from_iter(
         [
             ("x-compute-type", device_type(&device)),
@@ -22,6 +28,7 @@ pub(super) fn of_prompt(context: &Context, model: &str, characters: usize) -> He
             ("x-model-id", id),
         ]
         .into_iter()
+        .chain(adapter.into_iter().flatten())
         .filter_map(header),
     )
 }

@@ -19,6 +19,8 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use tinderbox_protocol::Error;
+
 use super::openai;
 use crate::batch::invalid;
 use crate::failure::Failure;
@@ -56,10 +58,18 @@ pub(crate) fn routes() -> Routes {
 /// `/generate` or `/generate_stream`.
 const DEPLOYED: &str = "/{tenant}/deployments/v2/llms/{*rest}";
 
+/// A body. Where it has no token for its adapter, the one of `Authorization` is meant.
+fn read(body: &[u8], token: Option<String>) -> Result<Generate, Error> {
+    let mut wire: Generate = parse(body)?;
+    let given = &mut wire.parameters.get_or_insert_default().api_token;
+    *given = given.take().filter(|given| !given.is_empty()).or(token);
+    Ok(wire)
+}
+
 /// `POST /` for a body that is LoRAX's.
-pub(crate) async fn compat(context: Context, body: Bytes) -> Response {
+pub(crate) async fn compat(context: Context, body: Bytes, token: Option<String>) -> Response {
     let answer = async {
-        let wire: Generate = parse(&body)?;
+        let wire = read(&body, token)?;
         match wire.stream {
             Some(true) => streamed(&context, String::new(), wire).await,
             _ => {
@@ -72,8 +82,8 @@ pub(crate) async fn compat(context: Context, body: Bytes) -> Response {
 }
 
 /// `POST /generate` for a body that is LoRAX's.
-pub(crate) async fn generate(context: Context, body: Bytes) -> Response {
-    let answer = async { one(&context, String::new(), parse(&body)?).await };
+pub(crate) async fn generate(context: Context, body: Bytes, token: Option<String>) -> Response {
+    let answer = async { one(&context, String::new(), read(&body, token)?).await };
     answer.await.into_response()
 }
 
@@ -100,7 +110,8 @@ pub(crate) async fn tokenize(context: Context, body: Bytes) -> Response {
     (status = "default", description = "Why there is none", body = ErrorBody),
 ))]
 async fn compat_here(State(context): State<Context>, body: Payload) -> Reply {
-    Ok(compat(context, body.bytes()?).await)
+    let token = body.token();
+    Ok(compat(context, body.bytes()?, token).await)
 }
 
 /// Continue a text, as SageMaker asks
@@ -114,7 +125,8 @@ async fn compat_here(State(context): State<Context>, body: Payload) -> Reply {
     (status = "default", description = "Why there is none", body = ErrorBody),
 ))]
 async fn invocations(State(context): State<Context>, body: Payload) -> Reply {
-    Ok(compat(context, body.bytes()?).await)
+    let token = body.token();
+    Ok(compat(context, body.bytes()?, token).await)
 }
 
 /// Continue a text
@@ -123,7 +135,8 @@ async fn invocations(State(context): State<Context>, body: Payload) -> Reply {
     (status = "default", description = "Why there is none", body = ErrorBody),
 ))]
 async fn generate_here(State(context): State<Context>, body: Payload) -> Reply {
-    Ok(generate(context, body.bytes()?).await)
+    let token = body.token();
+    Ok(generate(context, body.bytes()?, token).await)
 }
 
 /// Continue a text with a stream
@@ -134,7 +147,8 @@ async fn generate_here(State(context): State<Context>, body: Payload) -> Reply {
     (status = "default", description = "Why there are none", body = ErrorBody),
 ))]
 async fn generate_stream(State(context): State<Context>, body: Payload) -> Reply {
-    let wire = parse(&body.bytes()?)?;
+    let token = body.token();
+    let wire = read(&body.bytes()?, token)?;
     streamed(&context, String::new(), wire).await
 }
 
@@ -162,10 +176,12 @@ async fn deployed(
     body: Payload,
 ) -> Reply {
     let Path((_tenant, rest)) = path.map_err(|rejection| invalid("path", rejection.body_text()))?;
-    let body = body.bytes()?;
+    let (token, body) = (body.token(), body.bytes()?);
     match rest.rsplit_once('/') {
-        Some((model, "generate")) => one(&context, model.into(), parse(&body)?).await,
-        Some((model, "generate_stream")) => streamed(&context, model.into(), parse(&body)?).await,
+        Some((model, "generate")) => one(&context, model.into(), read(&body, token)?).await,
+        Some((model, "generate_stream")) => {
+            streamed(&context, model.into(), read(&body, token)?).await
+        }
         _ => {
             let path = uri.path().into();
             Err(Failure::NoRoute { path }.into())

@@ -31,7 +31,7 @@ pub(super) async fn whole(
         // Nobody sees them, and a greedy answer is cheaper without.
         batch.common.logprobs = None;
     }
-    let mut headers = headers::of_prompt(context, &batch.common.model, characters);
+    let mut headers = headers::of_prompt(context, &batch.common, characters);
     let streams = batch.start(context).await.map_err(renamed)?;
     watch.accepted();
     let streams = streams.into_iter().map(|events| watch.until_first(events));

@@ -18,7 +18,7 @@ use crate::{Context, sse};
 /// # Errors
 /// A refusal.
 pub(super) async fn answer(context: &Context, plan: Plan) -> Result<Response, Error> {
-    let headers = headers::of_prompt(context, &plan.batch.common.model, plan.characters);
+    let headers = headers::of_prompt(context, &plan.batch.common, plan.characters);
     let body = match unfit(&plan) {
         // LoRAX tells these two in the stream, where its clients look for them.
         Some(error) => {

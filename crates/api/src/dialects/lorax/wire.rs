@@ -17,12 +17,17 @@ pub(super) struct Generate {
     pub stream: Option<bool>,
 }
 
-/// How to generate. Not read: `adapter_source` and `api_token` (nothing is fetched),
-/// `apply_chat_template`.
+/// How to generate. Not read: `apply_chat_template`.
 #[derive(Default, Deserialize, ToSchema)]
 pub(super) struct Parameters {
     /// The adapter; empty or the base model's name for none. Default: none.
     pub adapter_id: Option<String>,
+    /// Where it comes from: `local`, `hub` or `s3`. Default: where one of that name is known here,
+    /// else `hub`.
+    pub adapter_source: Option<String>,
+    /// A token for the hub. Default: the one of `Authorization` where it begins with `hf_` and this
+    /// server has no keys.
+    pub api_token: Option<String>,
     /// In place of `adapter_id`.
     pub merged_adapters: Option<MergedAdapters>,
     /// Samples to choose the likeliest from, 1 ..= 128; more than one needs sampling, and neither

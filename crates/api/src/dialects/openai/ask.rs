@@ -7,20 +7,25 @@ use super::wire::Options;
 use crate::Context;
 use crate::batch::invalid;
 use crate::constraint::{Asked, ResponseFormat};
-use crate::truncate;
+use crate::{adapters, truncate};
 
 /// The request without its prompt and logprobs.
 ///
 /// # Errors
 /// A field outside its range, or one that is not supported.
 pub(super) fn request(
+    context: &Context,
     options: &mut Options,
     id: String,
     max_tokens: Option<u32>,
 ) -> Result<Request, Error> {
+    let name = options.model.take().unwrap_or_default();
+    let (from, token) = (options.adapter_source.as_deref(), options.api_token.take());
+    let (model, adapter) = adapters::named(context, name, from, token)?;
     Ok(Request {
         id,
-        model: options.model.take().unwrap_or_default(),
+        model,
+        adapter,
         max_tokens: max_tokens.map(|count| count as usize),
         sampling: sampling::sampling(options)?,
         stop: sampling::stop(options, max_tokens)?,
@@ -55,6 +60,10 @@ pub(super) async fn truncated(
 ) -> Result<Prompt, Error> {
     let keep = match keep {
         None => return Ok(prompt),
+        Some(_) if request.adapter.is_some() && matches!(prompt, Prompt::Chat(_)) => {
+            let reason = "cuts no messages for an adapter, which may have a template of its own";
+            return Err(invalid("truncate_prompt_tokens", reason));
+        }
         Some(-1) => {
             let card = context.card(&request.model);
             let length = card.map_or(usize::MAX, |card| card.context_length);

@@ -35,7 +35,7 @@ pub(super) async fn plan(
 
     let id = format!("chatcmpl-{}", context.place.new_id());
     let max_tokens = wire.max_completion_tokens.or(wire.max_tokens);
-    let mut common = ask::request(&mut options, id, max_tokens)?;
+    let mut common = ask::request(context, &mut options, id, max_tokens)?;
     common.logprobs = logprobs.then_some(top.unwrap_or(0));
 
     let list = wire.messages;

@@ -42,7 +42,7 @@ pub(super) async fn plan(
 
     let id = format!("cmpl-{}", context.place.new_id());
     let max_tokens = wire.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let mut common = ask::request(&mut options, id, Some(max_tokens))?;
+    let mut common = ask::request(context, &mut options, id, Some(max_tokens))?;
     let logprobs = sampling::alternatives("logprobs", wire.logprobs)?;
     let echo = wire.echo.unwrap_or(false);
     common.logprobs = logprobs.or((samples > keep).then_some(0));

@@ -40,7 +40,8 @@ impl Shape for OpenAi {
     fn body(failure: &Failure) -> Body {
         let (param, code) = match failure {
             Failure::Ask(Error::Invalid { field, .. }) => (Some(shorten(field.clone())), None),
-            Failure::Ask(Error::ModelNotFound { .. }) => {
+            Failure::Ask(Error::AdapterMismatch { .. }) => (Some("model".into()), None),
+            Failure::Ask(Error::ModelNotFound { .. } | Error::AdapterNotFound { .. }) => {
                 (Some("model".into()), Some("model_not_found"))
             }
             Failure::Ask(Error::ContextOverflow { .. }) => (None, Some("context_length_exceeded")),

@@ -69,7 +69,10 @@ pub(super) async fn answer<F: Form>(context: &Context, plan: Plan<F>) -> Reply {
     let head = Head {
         id: plan.batch.common.id.clone(),
         created: context.place.now(),
-        model: context.model_name(&plan.batch.common.model),
+        model: match &plan.batch.common.adapter {
+            Some(adapter) => adapter.ids.join(","),
+            None => context.model_name(&plan.batch.common.model),
+        },
     };
     let streams = plan.batch.start(context).await?;
     if let Some(Stream { include_usage }) = plan.stream {

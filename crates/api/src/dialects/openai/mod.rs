@@ -21,9 +21,11 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 
 use super::{Dialect, lorax};
 use crate::batch::invalid;
+use crate::failure::Failure;
 use crate::payload::{Ask, Payload, parse};
 use crate::{Context, Routes};
 use errors::{Body as ErrorBody, Refusal};
@@ -51,6 +53,15 @@ pub(crate) fn generation() -> Routes {
     ]
 }
 
+/// A body. Where it has no token for its adapter, the one of `Authorization` is meant.
+fn read<W: DeserializeOwned>(payload: Payload) -> Result<Ask<W, Options>, Failure> {
+    let (token, body) = (payload.token(), payload.bytes()?);
+    let mut ask: Ask<W, Options> = Ask::read(&body)?;
+    let given = &mut ask.options.api_token;
+    *given = given.take().filter(|given| !given.is_empty()).or(token);
+    Ok(ask)
+}
+
 /// Continue a conversation
 ///
 /// With `stream` the answer is server-sent events: `data: ` and a chunk, the last one `data: [DONE]`.
@@ -65,7 +76,7 @@ pub(crate) fn generation() -> Routes {
     ),
 )]
 async fn chat_completions(State(context): State<Context>, uri: Uri, body: Payload) -> Reply {
-    let ask: Ask<ChatCompletion, Options> = Ask::read(&body.bytes()?)?;
+    let ask: Ask<ChatCompletion, Options> = read(body)?;
     if Dialect::forced(uri.path()).0 == Some(Dialect::Lorax) && chat::forms_tools(&ask) {
         return Ok(lorax::tools_beside_format());
     }
@@ -87,8 +98,7 @@ async fn chat_completions(State(context): State<Context>, uri: Uri, body: Payloa
     ),
 )]
 async fn completions(State(context): State<Context>, body: Payload) -> Reply {
-    let body = body.bytes()?;
-    let plan = completion::plan(&context, Ask::read(&body)?).await?;
+    let plan = completion::plan(&context, read(body)?).await?;
     form::answer(&context, plan).await
 }
 

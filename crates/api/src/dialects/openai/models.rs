@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use serde::Serialize;
-use tinderbox_protocol::{Error, ModelCard};
+use tinderbox_protocol::{AdapterCard, Error, ModelCard};
 use utoipa::ToSchema;
 
 use crate::Context;
@@ -11,7 +11,8 @@ use crate::Context;
 #[schema(as = ModelList)]
 pub(super) struct List {
     object: &'static str,
-    /// The current one first, then the loaded ones, then those that are loaded when they are named.
+    /// The current one first, then the loaded ones, then those that are loaded when they are named,
+    /// then adapters.
     data: Vec<Model>,
 }
 
@@ -27,6 +28,9 @@ pub(super) struct Model {
     max_model_len: Option<usize>,
     /// Whether it is in memory now.
     loaded: bool,
+    /// Of an adapter: the model it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
 }
 
 impl From<ModelCard> for Model {
@@ -35,6 +39,16 @@ impl From<ModelCard> for Model {
             created: card.created,
             max_model_len: Some(card.context_length),
             loaded: true,
+            ..Model::named(card.id)
+        }
+    }
+}
+
+impl From<AdapterCard> for Model {
+    fn from(card: AdapterCard) -> Self {
+        Model {
+            loaded: card.loaded,
+            parent: Some(card.parent),
             ..Model::named(card.id)
         }
     }
@@ -49,13 +63,16 @@ impl Model {
             owned_by: "tinderbox",
             max_model_len: None,
             loaded: false,
+            parent: None,
         }
     }
 }
 
 fn all(context: &Context) -> Vec<Model> {
     let loaded = context.inference.models().into_iter().map(Model::from);
-    loaded.chain(context.unloaded().map(Model::named)).collect()
+    let models = loaded.chain(context.unloaded().map(Model::named));
+    let adapters = context.inference.adapters().into_iter().map(Model::from);
+    models.chain(adapters).collect()
 }
 
 pub(super) fn list(context: &Context) -> List {

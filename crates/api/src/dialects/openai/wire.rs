@@ -68,8 +68,13 @@ pub(super) struct ChatCompletion {
 /// What both endpoints take. The second half is vLLM's.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Options {
-    /// A name of `/v1/models`. Default: the current model.
+    /// A model's or an adapter's name, as in `/v1/models`. Default: the current model.
     pub model: Option<String>,
+    /// LoRAX's field: `model` is an adapter of the current model, from `local`, `hub` or `s3`.
+    pub adapter_source: Option<String>,
+    /// LoRAX's field: a token for the hub. Default: the one of `Authorization` where it begins with
+    /// `hf_` and this server has no keys.
+    pub api_token: Option<String>,
     /// Samples a prompt.
     #[schema(minimum = 1, maximum = 128, default = 1)]
     pub n: Option<u32>,
