@@ -87,7 +87,7 @@ def write_adapter(folder: Path, seed: int, rank: int = 4):
     for layer in range(30):
         for part, outputs in [("q_proj", 576), ("v_proj", 192)]:
             for half, shape in [("lora_A", (rank, 576)), ("lora_B", (outputs, rank))]:
-                numbers = array("f", (chance.uniform(-0.1, 0.1) for _ in range(shape[0] * shape[1])))
+                numbers = array("f", (chance.uniform(-0.2, 0.2) for _ in range(shape[0] * shape[1])))
                 name = f"base_model.model.model.layers.{layer}.self_attn.{part}.{half}.weight"
                 ends = [len(data), len(data) + 4 * len(numbers)]
                 header[name] = {"dtype": "F32", "shape": shape, "data_offsets": ends}

@@ -72,7 +72,8 @@ def test_merged_adapters_with_all_weight_on_one_are_that_one(adapted):  # 16
     client = Client(adapted, timeout=300)
 
     def merged(*weights: float) -> str:
-        several = MergedAdapters(ids=["one", "owner/two"], weights=list(weights), merge_strategy="linear")
+        how = {"merge_strategy": "linear", "density": 0.5, "majority_sign_method": "total"}
+        several = MergedAdapters(ids=["one", "owner/two"], weights=list(weights), **how)
         return client.generate(PROMPT, merged_adapters=several, max_new_tokens=TOKENS).generated_text
 
     assert merged(1.0, 0.0) == client.generate(PROMPT, adapter_id="one", max_new_tokens=TOKENS).generated_text
@@ -85,7 +86,7 @@ def test_errors_have_their_classes(client):  # 10, 11, 17, 29
     with pytest.raises(ValidationError, match="`inputs` tokens"):
         client.generate("word " * 20000, max_new_tokens=1)
     with pytest.raises(GenerationError, match="nobody/nothing"):
-        list(client.generate_stream(PROMPT, adapter_id="nobody/nothing", max_new_tokens=1))
+        list(client.generate_stream(PROMPT, adapter_id="nobody/nothing", adapter_source="local", max_new_tokens=1))
 
 
 def test_a_seed_gives_the_same_text_again(client):  # 4

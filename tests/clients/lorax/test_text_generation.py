@@ -75,8 +75,8 @@ def test_hugging_face_keeps_a_stop_text_and_says_why_it_ended(hugging_face, gree
 
 
 def test_hugging_face_raises_the_kind_of_error_that_the_server_names(hugging_face):  # LoRAX 10, 17, 29
-    with pytest.raises(GenerationError, match="nobody/nothing"):
-        hugging_face.text_generation(PROMPT, max_new_tokens=1, adapter_id="nobody/nothing")
+    with pytest.raises(GenerationError, match="nobody"):
+        hugging_face.text_generation(PROMPT, max_new_tokens=1, adapter_id="nobody")
     with pytest.raises(HuggingFaceValidationError, match="top_p"):
         hugging_face.text_generation(PROMPT, max_new_tokens=1, top_p=1.1)
     with pytest.raises(HfHubHTTPError, match="maximum context length"):
