@@ -1,6 +1,5 @@
 //! Adapters of a host: a folder, a hub and a storage on loopback, and the binary that serves them.
 
-#[allow(dead_code)]
 mod common;
 #[path = "../../engine/tests/engine/tiny_adapter.rs"]
 mod tiny_adapter;

@@ -19,6 +19,9 @@ pub const CONTEXT: usize = 120;
 /// What the clock goes on by, each time somebody looks.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// A slot, and a number from the contents it got; `None` where it was freed.
+pub type Put = (u32, Option<u32>);
+
 /// Steps and what they were asked for.
 pub type Log = Arc<Mutex<Vec<(Step, Want)>>>;
 
@@ -37,8 +40,8 @@ pub struct HashModel {
     pub recovers: bool,
     /// The steps so far.
     pub log: Log,
-    /// What was put into slots, by a number from its contents; `None` is a slot that was freed.
-    pub puts: Arc<Mutex<Vec<(u32, Option<u32>)>>>,
+    /// What was put into slots.
+    pub puts: Arc<Mutex<Vec<Put>>>,
     slots: BTreeMap<u32, u32>,
     cells: Vec<u32>,
 }

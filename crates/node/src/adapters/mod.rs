@@ -53,7 +53,7 @@ impl Sources {
         most: u64,
     ) -> Result<AdapterFiles, Error> {
         match (source, &self.folder, &self.s3) {
-            (AdapterSource::Hub, ..) => self.from_hub(id, token, most).await,
+            (AdapterSource::Hub, ..) => self.ask_hub(id, token, most).await,
             (AdapterSource::Local | AdapterSource::Named, Some(folder), _) => {
                 folder::read(folder, id, most)
             }
@@ -67,7 +67,7 @@ impl Sources {
     }
 
     /// What is fetched with a caller's token is not kept: the cache is open to all callers.
-    async fn from_hub(
+    async fn ask_hub(
         &self,
         id: &str,
         token: Option<&str>,
