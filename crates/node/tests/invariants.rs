@@ -29,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "tinderbox-engine",
             "tinderbox-kernels",
             "tinderbox-model",
+            "tinderbox-protocol",
         ],
     ),
     (

@@ -6,11 +6,12 @@ import type { Device, Progress } from "./types.ts";
 
 export type Call =
   | { call: "load"; plan: Plan; device: Device; contextLength: number; threads?: number }
+  | { call: "adapter"; name: string; files: File[] }
   | { call: "report" }
   | { call: "fetch"; ask: Ask }
   | { call: "free" };
 
-/** What comes through the port of `load`, `report` and `free`; that of `fetch` is an exchange. */
+/** What comes through the port of `load`, `adapter`, `report` and `free`; that of `fetch` is an exchange. */
 export type Reply =
   | { kind: "progress"; progress: Progress }
   | { kind: "done"; value: unknown }

@@ -1,4 +1,5 @@
 // The engine that `load` gives: OpenAI's interface over the places that can answer.
+import { adapterOf } from "./adapters.ts";
 import { chat, chunks, text, type Answering } from "./completions.ts";
 import type { Edge } from "./edge.ts";
 import { TinderboxError } from "./errors.ts";
@@ -38,7 +39,8 @@ export function engineOf(places: Places): Engine {
   ) {
     const to = pick(place);
     // Here there is one model, whatever it is called; an edge may have several.
-    const sent = to === here ? { ...params, model: undefined } : params;
+    const { adapter, ...rest } = params;
+    const sent = { ...rest, model: adapter ?? (to === here ? undefined : params.model) };
     return chunks<C>(to, path, sent, signal);
   }
 
@@ -62,6 +64,15 @@ export function engineOf(places: Places): Engine {
     model,
     chat: { completions: { create: createChat as Engine["chat"]["completions"]["create"] } },
     completions: { create: createText as Engine["completions"]["create"] },
+    adapters: {
+      async load(source, { name, signal } = {}) {
+        if (!browser) throw new TinderboxError("unavailable", `there is no browser to load an adapter in: ${places.why}`);
+        const found = await adapterOf(source, signal);
+        const called = name ?? found.name;
+        await browser.adapter(called, found.files);
+        return called;
+      },
+    },
     async tokenize(prompt: string | Message[], { addSpecialTokens } = {}) {
       return (await json<{ tokens: number[] }>("/tokenize", { prompt, add_special_tokens: addSpecialTokens })).tokens;
     },

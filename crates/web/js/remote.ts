@@ -51,6 +51,10 @@ export class Remote {
     return response;
   }
 
+  async adapter(name: string, files: File[]): Promise<void> {
+    await this.#call({ call: "adapter", name, files });
+  }
+
   async report(): Promise<Report> {
     return (await this.#call({ call: "report" })) as Report;
   }

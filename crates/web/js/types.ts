@@ -9,6 +9,9 @@ export type Device = "auto" | "webgpu" | "cpu";
 /** A model: a name of the catalog, an address (of a split GGUF the first part's; several for other shards), or files the user has. */
 export type ModelSource = string | URL | readonly (string | URL)[] | File | Blob | readonly File[];
 
+/** An adapter: the address of its folder, or its files, `adapter_config.json` and `adapter_model.safetensors` among them. */
+export type AdapterSource = string | URL | readonly File[];
+
 export interface LoadOptions {
   model: ModelSource;
   /** Default `auto`. */
@@ -170,6 +173,8 @@ export interface Message {
 
 /** Options of both completions; ranges are those of the server's `/openapi.json`. */
 export interface Sampling {
+  /** A name that `adapters.load` gave; of an edge, one of its adapters. Default: the model as it is. */
+  adapter?: string;
   max_tokens?: number;
   /** No end before this many tokens. */
   min_tokens?: number;
@@ -320,6 +325,11 @@ export interface Engine {
   readonly completions: {
     create(params: CompletionParams & { stream: true }, options?: CallOptions): Promise<AsyncIterable<Completion>>;
     create(params: CompletionParams & { stream?: false }, options?: CallOptions): Promise<Completion>;
+  };
+  /** LoRA adapters in PEFT's form, for requests that name them. They are read when they are first named, and as long as there is room they stay. */
+  readonly adapters: {
+    /** Answers with the adapter's name: `name`, else that of its folder. */
+    load(source: AdapterSource, options?: { name?: string; signal?: AbortSignal }): Promise<string>;
   };
   tokenize(text: string | Message[], options?: { addSpecialTokens?: boolean }): Promise<number[]>;
   detokenize(tokens: readonly number[]): Promise<string>;

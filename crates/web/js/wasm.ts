@@ -20,6 +20,8 @@ export interface WasmOptions {
 export interface WasmEngine {
   /** One request to the router. `headers` is a flat list: name, value, name, value. Dropped when `gone` resolves before the answer begins. */
   fetch(method: string, path: string, headers: string[], body: Uint8Array, gone: Promise<void>): Promise<WasmAnswer>;
+  /** Keeps an adapter's files under a name that requests may give; throws where the name is taken. */
+  addAdapter(name: string, files: ModelFile[]): void;
   /** JSON of `Report`, without `place`. */
   report(): string;
   /** Resolves, with the reason, once the loop has ended: the device was lost a third time. A first and a second loss are mended inside; streams go on. */

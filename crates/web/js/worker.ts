@@ -1,6 +1,7 @@
 // The dedicated worker: it has the wasm module and the model's files, and answers the page's calls.
 import type { Call, Ended, Reply } from "./calls.ts";
-import { failure, isLoss, TinderboxError } from "./errors.ts";
+import { asError, failure, isLoss, TinderboxError } from "./errors.ts";
+import { WorkerFile } from "./file.ts";
 import { answer, type Answer, type Ask } from "./exchange.ts";
 import { findAdapter, start } from "./modules.ts";
 import { obtain } from "./obtain.ts";
@@ -24,6 +25,14 @@ async function run(call: Exclude<Call, { call: "fetch" }>, reply: (reply: Reply)
   switch (call.call) {
     case "load":
       return load(call, new Meter((progress) => reply({ kind: "progress", progress })));
+    case "adapter": {
+      const files = call.files.map((file) => new WorkerFile(file.name, file));
+      try {
+        return loaded().addAdapter(call.name, files);
+      } catch (error) {
+        throw asError(error, "invalid_request");
+      }
+    }
     case "report":
       return { ...JSON.parse(loaded().report()), threads: threadCount, place: "browser" };
     case "free":

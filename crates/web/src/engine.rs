@@ -14,6 +14,7 @@ use tinderbox_model::{Checkpoint, Decoder, Error, Storage};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
+use crate::adapters::Shelf;
 use crate::device::select;
 use crate::failure::{Failure, throw_panics};
 use crate::fetch::{self, Answer};
@@ -27,6 +28,8 @@ const CONTEXT: usize = 4096;
 const SEQUENCES: usize = 8;
 /// Requests that wait beyond those.
 const QUEUE: usize = 64;
+/// Most bytes of adapters in memory.
+const ADAPTER_BYTES: u64 = 128 << 20;
 /// Prompt rows of one step: a step must be short enough for others to have their turn.
 const PREFILL_ROWS: usize = 64;
 
@@ -50,6 +53,7 @@ extern "C" {
 pub struct WasmEngine {
     router: Router,
     service: Service,
+    adapters: Arc<Shelf>,
     facts: Rc<RefCell<Value>>,
     ended: Promise,
     _turns: Turns,
@@ -68,6 +72,7 @@ pub async fn load(
     on_progress: Function,
 ) -> Result<WasmEngine, JsValue> {
     throw_panics();
+    let adapters = Arc::new(Shelf::new());
     let setup = Setup {
         name: options.name(),
         context: match options.context_length() {
@@ -82,7 +87,7 @@ pub async fn load(
             prefill_rows: PREFILL_ROWS,
             ..EngineLimits::default()
         },
-        adapters: None,
+        adapters: Some((adapters.clone(), ADAPTER_BYTES)),
         clock: Arc::new(uptime),
         entropy: uuid::Uuid::new_v4().as_u64_pair().0,
         now: now(),
@@ -120,6 +125,7 @@ pub async fn load(
             metrics: Arc::new(Metrics::default()),
         }),
         service,
+        adapters,
         facts,
         ended: future_to_promise(async { Ok(ended.await.unwrap_or_default().into()) }),
         _turns: turns,
@@ -146,6 +152,19 @@ impl WasmEngine {
             let answer = fetch::fetch(router, &method, &path, &headers, body, gone).await?;
             Ok(Answer::into(answer))
         })
+    }
+
+    /// Keeps an adapter's files under a name that requests may give.
+    ///
+    /// # Errors
+    /// A name that is taken.
+    #[wasm_bindgen(js_name = addAdapter)]
+    pub fn add_adapter(&self, name: String, files: Vec<ModelFile>) -> Result<(), JsError> {
+        let taken = format!("name: an adapter is called \"{name}\" already; give another");
+        match self.adapters.put(name, files) {
+            true => Ok(()),
+            false => Err(JsError::new(&taken)),
+        }
     }
 
     /// JSON of `Report` in `js/types.ts`, less what only the worker knows.

@@ -17,10 +17,10 @@ extern "C" {
     pub type ModelFile;
 
     #[wasm_bindgen(method, getter)]
-    fn name(this: &ModelFile) -> String;
+    pub fn name(this: &ModelFile) -> String;
 
     #[wasm_bindgen(method, getter)]
-    fn size(this: &ModelFile) -> f64;
+    pub fn size(this: &ModelFile) -> f64;
 
     #[wasm_bindgen(method, catch)]
     fn read(this: &ModelFile, offset: f64, length: f64) -> Result<Uint8Array, JsValue>;
@@ -51,6 +51,17 @@ impl Meter {
         // What the page does with it is its own affair.
         let _ = self.told.call2(&JsValue::NULL, &read, &total);
     }
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// What the browser says.
+pub fn whole(file: &ModelFile) -> Result<Vec<u8>, String> {
+    let bytes = file.read(0.0, file.size());
+    bytes
+        .map(|bytes| bytes.to_vec())
+        .map_err(|error| message(&error))
 }
 
 /// A file as the checkpoint's readers see it.

@@ -5,6 +5,7 @@
 //! worker sees it.
 #![cfg(target_arch = "wasm32")]
 
+mod adapters;
 mod device;
 mod engine;
 mod failure;
