@@ -66,7 +66,9 @@ test("24 greedy tokens in the isolate are the native CPU's, and the memory is bo
         assert.equal(there.place, null);
         assert.equal(here.tokens.length, 24);
         assert.deepEqual(here.tokens, there.tokens);
-        assert.deepEqual(here.usage, there.usage);
+        // What either knows already of a prompt depends on what it was asked before.
+        const counts = ({prompt_tokens, completion_tokens, total_tokens}) => [prompt_tokens, completion_tokens, total_tokens];
+        assert.deepEqual(counts(here.usage), counts(there.usage));
     }
     const long = question("word ".repeat(440), {max_tokens: 8});
     const answer = await post(it.url + CHAT, long, {headers: {"x-tinderbox-place": "edge"}});
