@@ -11,7 +11,8 @@ export async function launch({ webgpu = true } = {}) {
     executablePath,
     args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync", ...gpu],
+    timeout: 30_000,
   };
-  // Once in hundreds of starts Chromium ends itself before it has a page (seen: a segmentation fault).
+  // Once in hundreds of starts Chromium ends itself before it has a page (seen: a segmentation fault), or says nothing.
   return chromium.launch(options).catch(() => chromium.launch(options));
 }
