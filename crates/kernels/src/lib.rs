@@ -14,6 +14,7 @@ mod gpu;
 mod low_rank;
 mod matrix;
 mod ops;
+pub mod profile;
 pub mod reference;
 pub mod sample;
 mod self_test;

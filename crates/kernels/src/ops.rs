@@ -4,6 +4,8 @@
 //! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Where rows have
 //! adapters, `low_rank` follows each `linear`. Tensors are row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
 
+use std::fmt;
+
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
@@ -18,6 +20,13 @@ pub struct Layout {
     pub rows: usize,
     /// Inputs of the product; a multiple of the format's block.
     pub columns: usize,
+}
+
+/// As in `Q4_1 1536x576`.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}x{}", self.format, self.rows, self.columns)
+    }
 }
 
 /// Non-linearity of the feed-forward layer.

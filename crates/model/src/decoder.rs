@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use tinderbox_kernels::profile::{Track, enter};
 use tinderbox_kernels::{
     AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, on_cpu, rope, together,
 };
@@ -93,10 +94,17 @@ impl Decoder {
         self.check(step)?;
         let step = &*self.in_tiles(step);
         let blocks = self.context.div_ceil(self.block_size);
-        let rows = Rows::new(step, self.block_size, blocks, &self.device);
+        let count = step.tokens.len();
+        let _step = enter(Track::Host, || format!("step of {count}"));
 
         let device = self.device.clone();
-        let Some(logits) = together(&device, || self.logits(step, &rows)) else {
+        let logits = {
+            let _queue = enter(Track::Host, || "layers".into());
+            let rows = Rows::new(step, self.block_size, blocks, &device);
+            together(&device, || self.logits(step, &rows))
+        };
+        let _answer = enter(Track::Host, || "answer".into());
+        let Some(logits) = logits else {
             // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
             flush(&device).map_err(Error::Device)?;
             return Ok(match want {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -149,6 +150,77 @@ fn a_bench_tells_what_it_measured_as_json() {
         ] {
             positive(one, key);
         }
+    }
+}
+
+/// The names of a bench's spans by their track, as a trace has them.
+fn trace(device: &str) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    let mut bench = tinderbox();
+    bench.args([
+        "bench",
+        "--repetitions=1",
+        "--prompt-tokens=8",
+        "--output-tokens=2",
+    ]);
+    bench
+        .arg("--device")
+        .arg(device)
+        .arg("--profile")
+        .arg(&file);
+    let output = bench.arg("--model").arg(tiny_model(folder.path())).output();
+    let output = output.unwrap();
+    if !output.status.success() {
+        return Err(text(&output.stderr).to_owned());
+    }
+    let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let (mut tracks, mut spans) = (HashMap::new(), BTreeMap::<_, BTreeSet<_>>::new());
+    for event in trace["traceEvents"].as_array().unwrap() {
+        let name = |event: &Value| event["name"].as_str().unwrap().to_owned();
+        if event["ph"] == "M" {
+            tracks.insert(event["tid"].clone(), name(&event["args"]));
+        } else {
+            assert!(event["ts"].as_f64() >= Some(0.0) && event["dur"].as_f64() >= Some(0.0));
+            spans
+                .entry(tracks[&event["tid"]].clone())
+                .or_default()
+                .insert(name(event));
+        }
+    }
+    Ok(spans)
+}
+
+#[test]
+fn a_bench_writes_down_where_the_time_went() {
+    let cpu = trace("cpu").unwrap();
+    assert_eq!(cpu.keys().collect::<Vec<_>>(), ["host", "kernels"]);
+    let round = "prompt of 8, then 2 tokens, batch 1";
+    assert!(
+        [round, "step of 8", "step of 1", "answer"]
+            .iter()
+            .all(|name| cpu["host"].contains(*name))
+    );
+    assert!(
+        ["rope", "attention"]
+            .iter()
+            .all(|name| cpu["kernels"].contains(*name))
+    );
+    assert!(
+        cpu["kernels"]
+            .iter()
+            .any(|name| name.starts_with("linear Q")),
+        "{cpu:?}"
+    );
+
+    match trace("gpu") {
+        Ok(gpu) => {
+            // A device may have no clock of its own.
+            assert_eq!(gpu["queue"], cpu["kernels"]);
+            let kernels = gpu.get("kernels");
+            assert!(kernels.is_none_or(|kernels| *kernels == cpu["kernels"]));
+        }
+        Err(error) => eprintln!("SKIP: {error}"),
     }
 }
 

@@ -169,9 +169,15 @@ impl<C: Cell> Heads<'_, C> {
         let start = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
 
         // Where the head of each attended token begins.
-        let slot = |t: usize| table[t / spec.block] as usize * spec.block + t % spec.block;
-        let at = |t: usize| slot(t) * kv + self.kv_head * dim;
-        let tokens: Vec<usize> = (start..=position).map(at).collect();
+        let mut tokens = Vec::with_capacity(position + 1 - start);
+        let mut t = start;
+        while t <= position {
+            let (block, first) = (table[t / spec.block] as usize, t % spec.block);
+            let last = spec.block.min(first + position + 1 - t);
+            let at = |i| (block * spec.block + i) * kv + self.kv_head * dim;
+            tokens.extend((first..last).map(at));
+            t += last - first;
+        }
         let group = spec.heads / spec.kv_heads;
         let query = self.row * (spec.heads * dim + 2 * kv) + (self.kv_head * group + first) * dim;
         let queries: [*const f32; N] =
@@ -217,9 +223,13 @@ impl<C: Cell> Heads<'_, C> {
 /// `scores` are whole vectors and the CPU has `S`.
 #[inline(always)]
 unsafe fn softmax<S: Simd>(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::MIN, f32::max);
     // SAFETY: the caller's.
     unsafe {
+        let mut max = S::splat(f32::MIN);
+        for scores in scores.chunks_exact(S::LANES) {
+            max = S::max(max, S::load_f32(scores.as_ptr().cast()));
+        }
+        let max = S::largest(max);
         let mut sum = S::splat(0.0);
         for scores in scores.chunks_exact_mut(S::LANES) {
             let score = S::load_f32(scores.as_ptr().cast());

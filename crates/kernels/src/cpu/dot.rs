@@ -19,8 +19,11 @@ pub(crate) struct Row16 {
 
 impl Row16 {
     /// Quantizes a row whose length is a multiple of 32.
+    ///
+    /// # Safety
+    /// The CPU has `S`.
     #[inline(always)]
-    pub(crate) fn new(x: &[f32]) -> Row16 {
+    pub(crate) unsafe fn new<S: Simd>(x: &[f32]) -> Row16 {
         let groups = x.len() / 32;
         let mut row = Row16 {
             q: vec![0; x.len()],
@@ -28,23 +31,25 @@ impl Row16 {
             sums: Vec::with_capacity(groups),
         };
         for (x, q) in x.chunks_exact(32).zip(row.q.chunks_exact_mut(32)) {
-            let mut largest = [0f32; 8];
-            for x in x.chunks_exact(8) {
-                for (m, v) in largest.iter_mut().zip(x) {
-                    *m = m.max(v.abs());
+            // SAFETY: whole vectors of a group; the instruction set is the caller's.
+            unsafe {
+                let mut largest = S::splat(0.0);
+                for i in (0..32).step_by(S::LANES) {
+                    let x = S::load_f32(x.as_ptr().add(i).cast());
+                    largest = S::max(largest, S::max(x, S::mul(x, S::splat(-1.0))));
                 }
+                let scale = S::largest(largest) / 32767.0;
+                let inverse = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+                // Whole numbers below 2^20: exact, in whatever order.
+                let mut sum = S::splat(0.0);
+                for i in (0..32).step_by(S::LANES) {
+                    let whole = S::round(S::mul(S::load_f32(x.as_ptr().add(i).cast()), inverse));
+                    sum = S::fma(sum, S::to_f32(whole), S::splat(1.0));
+                    S::store_i16(q.as_mut_ptr().add(i), whole);
+                }
+                row.scales.push(scale);
+                row.sums.push(S::sum(sum) * scale);
             }
-            let largest = largest.iter().fold(0f32, |m, v| m.max(*v));
-            let scale = largest / 32767.0;
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-            let mut sum = 0;
-            for (q, x) in q.iter_mut().zip(x) {
-                let whole = (x * inverse).round_ties_even() as i32;
-                sum += whole;
-                *q = whole as i16;
-            }
-            row.scales.push(scale);
-            row.sums.push(sum as f32 * scale);
         }
         row
     }
@@ -54,7 +59,9 @@ impl Row16 {
 pub(crate) trait Weights: 'static {
     /// An input row, prepared once for all weight rows.
     type Row: Send + Sync;
-    fn prepare(x: Vec<f32>) -> Self::Row;
+    /// # Safety
+    /// The CPU has `S`.
+    unsafe fn prepare<S: Simd>(x: Vec<f32>) -> Self::Row;
 
     /// The products of a panel of [`ROWS`] weight rows of `columns` with `N` input rows.
     ///
@@ -73,12 +80,18 @@ pub(crate) trait Weights: 'static {
     unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]);
 }
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+/// How far ahead weights are fetched: processors follow a stream themselves, but not from page to page.
+const AHEAD: usize = 2048;
+
 impl<Q: Quant> Weights for Q {
     type Row = Row16;
 
     #[inline(always)]
-    fn prepare(x: Vec<f32>) -> Row16 {
-        Row16::new(&x)
+    unsafe fn prepare<S: Simd>(x: Vec<f32>) -> Row16 {
+        // SAFETY: the caller's.
+        unsafe { Row16::new::<S>(&x) }
     }
 
     #[inline(always)]
@@ -95,7 +108,13 @@ impl<Q: Quant> Weights for Q {
             for lane in (0..ROWS).step_by(S::LANES) {
                 let mut acc = [S::splat(0.0); N];
                 for b in 0..columns / Q::FORMAT.block() {
-                    let block = w.add(b * ROWS * Q::FORMAT.block_bytes());
+                    let size = ROWS * Q::FORMAT.block_bytes();
+                    let block = w.add(b * size);
+                    if lane == 0 {
+                        for line in (0..size).step_by(LINE) {
+                            S::prefetch(block.wrapping_add(AHEAD + line));
+                        }
+                    }
                     for g in 0..groups {
                         let at = b * groups + g;
                         for half in 0..Q::SCALES {
@@ -104,15 +123,13 @@ impl<Q: Quant> Weights for Q {
                                 let quants = Q::quants::<S>(block, g, k, lane);
                                 for n in 0..N {
                                     let x = x[n].q.as_ptr().add(32 * at + 8 * k);
-                                    for (pair, quants) in quants.into_iter().enumerate() {
-                                        sums[n] = S::dot(sums[n], quants, x.add(2 * pair));
-                                    }
+                                    sums[n] = S::dot(sums[n], quants, x);
                                 }
                             }
                             let scale = Q::scale::<S>(block, g, half, lane);
                             for n in 0..N {
                                 let with = S::splat(*x[n].scales.as_ptr().add(at));
-                                acc[n] = S::fma(acc[n], S::to_f32(sums[n]), S::mul(scale, with));
+                                acc[n] = S::fma(acc[n], S::total(sums[n]), S::mul(scale, with));
                             }
                         }
                         if Q::MIN {
@@ -239,7 +256,7 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
     type Row = Vec<f32>;
 
     #[inline(always)]
-    fn prepare(mut x: Vec<f32>) -> Vec<f32> {
+    unsafe fn prepare<S: Simd>(mut x: Vec<f32>) -> Vec<f32> {
         x.resize(x.len().next_multiple_of(LANES), 0.0);
         x
     }

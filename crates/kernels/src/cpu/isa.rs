@@ -26,6 +26,8 @@ pub(crate) enum Isa {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128,
 }
@@ -51,6 +53,8 @@ impl Isa {
             isas.extend(avx512.then_some(Isa::Avx512));
             isas.extend(avx2.then_some(Isa::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        isas.push(Isa::Neon);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         isas.push(Isa::Simd128);
         #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -89,6 +93,8 @@ impl Isa {
                 Isa::Avx2 => avx2(job),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => avx512(job),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => job.run::<super::neon::Neon>(),
                 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
                 Isa::Simd128 => job.run::<super::wasm::Simd128>(),
             }
@@ -104,6 +110,8 @@ impl Isa {
             Isa::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "AVX-512 VNNI",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "NEON",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => "simd128",
         }

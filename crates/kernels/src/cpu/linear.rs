@@ -104,7 +104,7 @@ impl<W: Weights> Job for Prepare<'_, W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> W::Row {
         // SAFETY: the instruction set is the caller's.
-        W::prepare(unsafe { transform::<S>(self.input, self.x, self.gains) })
+        unsafe { W::prepare::<S>(transform::<S>(self.input, self.x, self.gains)) }
     }
 }
 

@@ -106,7 +106,8 @@ impl Rows<'_> {
             // SAFETY: the instruction set is the caller's.
             let row = unsafe { transform::<S>(spec.input, row, self.low_rank.gains) };
             assert!(row.len() == spec.columns);
-            inputs[n] = Floats::<F32>::prepare(row);
+            // SAFETY: the instruction set is the caller's.
+            inputs[n] = unsafe { Floats::<F32>::prepare::<S>(row) };
         }
         let inputs = inputs.each_ref().map(|row| row.as_ptr());
 

@@ -11,6 +11,8 @@ mod input;
 mod isa;
 mod linear;
 mod low_rank;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panel;
 mod quant;
 mod simd;
@@ -28,6 +30,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Element, Shape, TensorData};
 use half::f16;
 
+use crate::profile::{Track, enter};
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec, reference};
 use isa::Isa;
 pub(crate) use panel::pack;
@@ -69,6 +72,7 @@ fn columns(tensor: &FlexTensor) -> usize {
 
 impl Kernels for Flex {
     fn embed(table: FlexTensor, ids: FlexTensor, layout: Layout, scale: f32) -> FlexTensor {
+        let _span = enter(Track::Kernels, || format!("embed {layout}"));
         let ids = slice::<i32>(&ids);
         let rows = linear::embed(table.bytes(), ids, layout, scale);
         tensor(rows, [ids.len(), layout.columns])
@@ -82,6 +86,7 @@ impl Kernels for Flex {
         bias: &FlexTensor,
         spec: LinearSpec,
     ) -> FlexTensor {
+        let _span = enter(Track::Kernels, || format!("linear {}", spec.layout));
         let width = columns(&out);
         let (x, gains, bias) = (slice(x), slice(gains), slice(bias));
         let linear = linear::Linear {
@@ -103,6 +108,7 @@ impl Kernels for Flex {
         gains: &FlexTensor,
         spec: RopeSpec,
     ) -> (FlexTensor, FlexTensor) {
+        let _span = enter(Track::Kernels, || "rope".into());
         let (rows, frequencies, gains) = (slice(&rows), slice(frequencies), slice(gains));
         let heads = slice_mut(&mut qkv);
         if cache.dtype() == DType::F16 {
@@ -122,6 +128,7 @@ impl Kernels for Flex {
         tables: FlexTensor,
         spec: AttentionSpec,
     ) -> FlexTensor {
+        let _span = enter(Track::Kernels, || "attention".into());
         let blocks = columns(&tables);
         let (qkv, rows, tables) = (slice(qkv), slice(&rows), slice(&tables));
         let isa = Isa::best().of_width(spec.head_dim);
@@ -152,6 +159,7 @@ impl Kernels for Flex {
     }
 
     fn add_norm(mut x: FlexTensor, y: &FlexTensor, gains: &FlexTensor, norm: Norm) -> FlexTensor {
+        let _span = enter(Track::Kernels, || "add_norm".into());
         let width = columns(&x);
         reference::add_norm(slice_mut(&mut x), slice(y), width, slice(gains), norm);
         x
@@ -166,6 +174,7 @@ impl Kernels for Flex {
         gains: &FlexTensor,
         spec: LowRankSpec,
     ) -> FlexTensor {
+        let _span = enter(Track::Kernels, || "low_rank".into());
         let width = columns(&out);
         let low_rank = low_rank::LowRank {
             x: slice(x),

@@ -15,6 +15,8 @@ pub(crate) trait Simd: Copy + 'static {
     type I16: Copy;
     /// An `i32` in each lane.
     type I32: Copy;
+    /// What [`dot`](Simd::dot) adds up, an `i32` in each lane once it is all together.
+    type Sum: Copy;
     /// An `f32` in each lane.
     type F32: Copy;
 
@@ -28,9 +30,11 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn shr(a: Self::I16, n: u32) -> Self::I16;
     /// The sign comes in from above.
     unsafe fn sar(a: Self::I16, n: u32) -> Self::I16;
-    unsafe fn zero() -> Self::I32;
-    /// Adds to each lane the products of its pair with the one pair at `x`.
-    unsafe fn dot(sum: Self::I32, w: Self::I16, x: *const i16) -> Self::I32;
+    unsafe fn zero() -> Self::Sum;
+    /// Adds to each lane the products of its four pairs with the four at `x`.
+    unsafe fn dot(sum: Self::Sum, w: [Self::I16; 4], x: *const i16) -> Self::Sum;
+    /// Each lane's sum.
+    unsafe fn total(sum: Self::Sum) -> Self::F32;
 
     /// One byte a lane.
     unsafe fn bytes(at: *const u8) -> Self::I32;
@@ -38,6 +42,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
     /// The nearest whole numbers.
     unsafe fn round(a: Self::F32) -> Self::I32;
+    /// Writes each lane as an `i16`, in which it must lie.
+    unsafe fn store_i16(at: *mut i16, a: Self::I32);
     /// `2^a`, for `a` in −126 ..= 127.
     unsafe fn exp2(a: Self::I32) -> Self::F32;
 
@@ -48,10 +54,15 @@ pub(crate) trait Simd: Copy + 'static {
     /// `a · b + sum`.
     unsafe fn fma(sum: Self::F32, a: Self::F32, b: Self::F32) -> Self::F32;
     unsafe fn sum(a: Self::F32) -> f32;
+    /// The largest lane.
+    unsafe fn largest(a: Self::F32) -> f32;
     unsafe fn load_f32(at: *const u8) -> Self::F32;
     unsafe fn load_f16(at: *const u8) -> Self::F32;
     unsafe fn load_bf16(at: *const u8) -> Self::F32;
     unsafe fn store(at: *mut f32, a: Self::F32);
+    /// Fetches what will be read at `at`, which may be anywhere, where the processor can be told.
+    #[inline(always)]
+    fn prefetch(_at: *const u8) {}
 
     /// `e^a` to seven digits; below −87 what it is there.
     #[inline(always)]
@@ -75,6 +86,19 @@ pub(crate) trait Simd: Copy + 'static {
     }
 }
 
+/// One method of [`Simd`]: its arguments, what it gives, and the intrinsics.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! op {
+    ($name:ident($($arg:ident: $type:ty),*) -> $out:ty, $body:expr) => {
+        #[inline(always)]
+        unsafe fn $name($($arg: $type),*) -> $out {
+            unsafe { $body }
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use op;
+
 /// Plain loops, for any CPU.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
@@ -95,6 +119,7 @@ impl Simd for Scalar {
     const TILE: usize = 4;
     type I16 = [[i16; 2]; 8];
     type I32 = [i32; 8];
+    type Sum = [i32; 8];
     type F32 = [f32; 8];
 
     #[inline(always)]
@@ -131,11 +156,19 @@ impl Simd for Scalar {
         [0; 8]
     }
     #[inline(always)]
-    unsafe fn dot(sum: [i32; 8], w: Self::I16, x: *const i16) -> [i32; 8] {
+    unsafe fn dot(mut sum: [i32; 8], w: [Self::I16; 4], x: *const i16) -> [i32; 8] {
         // SAFETY: see above.
-        let x: [i16; 2] = unsafe { read(x.cast()) };
-        let product = |i: usize, p: usize| i32::from(w[i][p]) * i32::from(x[p]);
-        std::array::from_fn(|i| sum[i] + product(i, 0) + product(i, 1))
+        let x: [[i16; 2]; 4] = unsafe { read(x.cast()) };
+        for (w, x) in w.iter().zip(x) {
+            for (sum, w) in sum.iter_mut().zip(w) {
+                *sum += i32::from(w[0]) * i32::from(x[0]) + i32::from(w[1]) * i32::from(x[1]);
+            }
+        }
+        sum
+    }
+    #[inline(always)]
+    unsafe fn total(sum: [i32; 8]) -> [f32; 8] {
+        sum.map(|v| v as f32)
     }
     #[inline(always)]
     unsafe fn bytes(at: *const u8) -> [i32; 8] {
@@ -154,6 +187,11 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn round(a: [f32; 8]) -> [i32; 8] {
         a.map(|v| v.round_ties_even() as i32)
+    }
+    #[inline(always)]
+    unsafe fn store_i16(at: *mut i16, a: [i32; 8]) {
+        // SAFETY: the caller vouches for 8 writable numbers.
+        unsafe { at.cast::<[i16; 8]>().write_unaligned(a.map(|v| v as i16)) }
     }
     #[inline(always)]
     unsafe fn exp2(a: [i32; 8]) -> [f32; 8] {
@@ -182,6 +220,10 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn sum(a: [f32; 8]) -> f32 {
         a.iter().sum()
+    }
+    #[inline(always)]
+    unsafe fn largest(a: [f32; 8]) -> f32 {
+        a.iter().copied().fold(f32::MIN, f32::max)
     }
     #[inline(always)]
     unsafe fn load_f32(at: *const u8) -> [f32; 8] {

@@ -1,30 +1,17 @@
 //! Sharing work between threads.
 
-/// Calls `task` for `0 .. tasks`, on the threads there are. Tasks must not depend on each other.
 #[cfg(feature = "threads")]
-pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    use rayon::prelude::*;
-    if tasks < 2 || rayon::current_num_threads() == 1 {
-        (0..tasks).for_each(task);
-    } else {
-        (0..tasks).into_par_iter().for_each(task);
-    }
-}
+mod team;
+#[cfg(feature = "threads")]
+pub(crate) use team::{join, share};
 
-/// Calls `task` for `0 .. tasks`.
+/// Calls `task` for `0 .. tasks`. Tasks must not depend on each other.
 #[cfg(not(feature = "threads"))]
 pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     (0..tasks).for_each(task);
 }
 
-/// Runs `work` as one of the threads that [`share`] uses. From outside they would have to be woken
-/// for each of a step's products; while one of them works, the others look for tasks.
-#[cfg(feature = "threads")]
-pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| work())
-}
-
-/// Runs `work`.
+/// Runs `work`, whose pieces are shared ([`share`]).
 #[cfg(not(feature = "threads"))]
 pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     work()

@@ -28,6 +28,7 @@ impl Simd for Simd128 {
     const TILE: usize = 4;
     type I16 = Two;
     type I32 = Two;
+    type Sum = Two;
     type F32 = Two;
 
     #[inline(always)]
@@ -64,10 +65,17 @@ impl Simd for Simd128 {
         (i32x4_splat(0), i32x4_splat(0))
     }
     #[inline(always)]
-    unsafe fn dot(sum: Two, w: Two, x: *const i16) -> Two {
-        // SAFETY: see above.
-        let x = unsafe { v128_load32_splat(x.cast()) };
-        zip(sum, w, |sum, w| i32x4_add(sum, i32x4_dot_i16x8(w, x)))
+    unsafe fn dot(mut sum: Two, w: [Two; 4], x: *const i16) -> Two {
+        for (pair, w) in w.into_iter().enumerate() {
+            // SAFETY: see above.
+            let x = unsafe { v128_load32_splat(x.add(2 * pair).cast()) };
+            sum = zip(sum, w, |sum, w| i32x4_add(sum, i32x4_dot_i16x8(w, x)));
+        }
+        sum
+    }
+    #[inline(always)]
+    unsafe fn total(sum: Two) -> Two {
+        both(sum, |v| f32x4_convert_i32x4(v))
     }
     #[inline(always)]
     unsafe fn bytes(at: *const u8) -> Two {
@@ -89,6 +97,11 @@ impl Simd for Simd128 {
     #[inline(always)]
     unsafe fn round(a: Two) -> Two {
         both(a, |v| i32x4_trunc_sat_f32x4(f32x4_nearest(v)))
+    }
+    #[inline(always)]
+    unsafe fn store_i16(at: *mut i16, a: Two) {
+        // SAFETY: the caller vouches for 8 writable numbers.
+        unsafe { v128_store(at.cast(), i16x8_narrow_i32x4(a.0, a.1)) }
     }
     #[inline(always)]
     unsafe fn exp2(a: Two) -> Two {
@@ -122,6 +135,12 @@ impl Simd for Simd128 {
             + f32x4_extract_lane::<1>(four)
             + f32x4_extract_lane::<2>(four)
             + f32x4_extract_lane::<3>(four)
+    }
+    #[inline(always)]
+    unsafe fn largest(a: Two) -> f32 {
+        let four = f32x4_max(a.0, a.1);
+        let two = f32x4_max(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
+        f32x4_extract_lane::<0>(two).max(f32x4_extract_lane::<1>(two))
     }
     #[inline(always)]
     unsafe fn load_f32(at: *const u8) -> Two {

@@ -32,6 +32,7 @@ use cubecl::prelude::CubeCount;
 
 pub(crate) use choice::take_out;
 
+use crate::profile::launch;
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec};
 
 type CubeTensor = FloatTensor<Cube>;
@@ -91,7 +92,9 @@ impl Kernels for Cube {
         scale: f32,
     ) -> FloatTensor<Self> {
         check(&[&table, &ids]);
-        embed::embed(table, ids, layout, scale)
+        let client = table.client.clone();
+        let name = || format!("embed {layout}");
+        launch(&client, name, || embed::embed(table, ids, layout, scale))
     }
 
     fn linear(
@@ -103,16 +106,15 @@ impl Kernels for Cube {
         spec: LinearSpec,
     ) -> FloatTensor<Self> {
         check(&[&out, x, &w, gains, bias]);
-        linear::linear(
-            &linear_gemv::Operands {
-                out: &out,
-                x,
-                w: &w,
-                gains,
-                bias,
-            },
-            spec,
-        );
+        let operands = linear_gemv::Operands {
+            out: &out,
+            x,
+            w: &w,
+            gains,
+            bias,
+        };
+        let name = || format!("linear {}", spec.layout);
+        launch(&out.client, name, || linear::linear(&operands, spec));
         out
     }
 
@@ -125,7 +127,12 @@ impl Kernels for Cube {
         spec: RopeSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         check(&[&qkv, &cache, &rows, frequencies, gains]);
-        rope::rope(qkv, cache, rows, frequencies, gains, spec)
+        let client = qkv.client.clone();
+        launch(
+            &client,
+            || "rope".into(),
+            || rope::rope(qkv, cache, rows, frequencies, gains, spec),
+        )
     }
 
     fn attention(
@@ -136,7 +143,11 @@ impl Kernels for Cube {
         spec: AttentionSpec,
     ) -> FloatTensor<Self> {
         check(&[qkv, cache, &rows, &tables]);
-        attention::attention(qkv, cache, rows, tables, spec)
+        launch(
+            &qkv.client,
+            || "attention".into(),
+            || attention::attention(qkv, cache, rows, tables, spec),
+        )
     }
 
     fn add_norm(
@@ -146,7 +157,12 @@ impl Kernels for Cube {
         norm: Norm,
     ) -> FloatTensor<Self> {
         check(&[&x, y, gains]);
-        norm::add_norm(x, y, gains, norm)
+        let client = x.client.clone();
+        launch(
+            &client,
+            || "add_norm".into(),
+            || norm::add_norm(x, y, gains, norm),
+        )
     }
 
     fn low_rank(
@@ -159,7 +175,11 @@ impl Kernels for Cube {
         spec: LowRankSpec,
     ) -> FloatTensor<Self> {
         check(&[&out, x, factors, &table, &rows, gains]);
-        low_rank::low_rank(&out, x, factors, &table, &rows, gains, spec);
+        launch(
+            &out.client,
+            || "low_rank".into(),
+            || low_rank::low_rank(&out, x, factors, &table, &rows, gains, spec),
+        );
         out
     }
 }

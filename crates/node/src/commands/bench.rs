@@ -1,15 +1,23 @@
 //! `tinderbox bench`: the decoder alone, as the engine drives it, on made-up token ids.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context;
 use serde::Serialize;
 use tinderbox_kernels::copy_bandwidth;
+use tinderbox_kernels::profile::{self, Track, enter};
 use tinderbox_model::{Decoder, Output, Step, Want};
 
 use crate::pull::Local;
 use crate::runtime::{Loaded, PREFILL_ROWS, load, use_threads};
 use crate::settings::Settings;
+
+mod trace;
+
+/// Tokens of an answer that a trace shows: they are alike.
+const PROFILED: usize = 16;
 
 /// What was measured, and on what.
 #[derive(Serialize)]
@@ -86,6 +94,9 @@ async fn measure(settings: &Settings, local: &Local) -> anyhow::Result<Report> {
             results.push(figures(&mut decoder, settings, prompt, batch).await?);
         }
     }
+    if let Some(to) = &settings.profile {
+        profiled(&mut decoder, settings, to).await?;
+    }
     // Last, so that its buffer does not count as the model's memory.
     let peak_bytes = peak_memory();
     let copy_bytes_per_s = copy_bandwidth(&selected.device).await;
@@ -111,33 +122,20 @@ async fn figures(
     prompt: usize,
     batch: usize,
 ) -> anyhow::Result<Figures> {
+    let output = settings.output_tokens;
     let (mut firsts, mut prefills, mut decodes) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=settings.repetitions.max(1) {
-        let start = Instant::now();
-        let mut next = Vec::new();
-        let mut first = 0.0;
-        for sequence in 0..batch {
-            next.push(prefill(decoder, sequence, prompt, settings.output_tokens).await?);
-            if sequence == 0 {
-                first = start.elapsed().as_secs_f64();
-            }
-        }
-        let read = start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        for position in prompt..prompt + settings.output_tokens {
-            next = decode(decoder, &next, position, prompt + settings.output_tokens).await?;
-        }
-        let wrote = start.elapsed().as_secs_f64();
-        if round > 0 {
-            firsts.push(first);
-            prefills.push((prompt * batch) as f64 / read);
-            decodes.push((settings.output_tokens * batch) as f64 / wrote);
+    for number in 0..=settings.repetitions.max(1) {
+        let times = round(decoder, prompt, output, output, batch).await?;
+        if number > 0 {
+            firsts.push(times.first);
+            prefills.push((prompt * batch) as f64 / times.read);
+            decodes.push((output * batch) as f64 / times.wrote);
         }
     }
     let decode_tokens_per_s = median(decodes);
     Ok(Figures {
         prompt_tokens: prompt,
-        output_tokens: settings.output_tokens,
+        output_tokens: output,
         batch,
         first_token_s: median(firsts),
         prefill_tokens_per_s: median(prefills),
@@ -145,6 +143,60 @@ async fn figures(
         decode_bytes_per_s: decode_tokens_per_s / batch as f64 * decoder.weight_bytes() as f64,
         bandwidth_share: 0.0,
     })
+}
+
+/// Seconds of a [`round`].
+struct Times {
+    first: f64,
+    read: f64,
+    wrote: f64,
+}
+
+/// Reads a prompt for each sequence, then writes `steps` of the `output` tokens there is room for.
+async fn round(
+    decoder: &mut Decoder,
+    prompt: usize,
+    output: usize,
+    steps: usize,
+    batch: usize,
+) -> anyhow::Result<Times> {
+    let start = Instant::now();
+    let mut next = Vec::new();
+    let mut first = 0.0;
+    for sequence in 0..batch {
+        next.push(prefill(decoder, sequence, prompt, output).await?);
+        if sequence == 0 {
+            first = start.elapsed().as_secs_f64();
+        }
+    }
+    let read = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for position in prompt..prompt + steps {
+        next = decode(decoder, &next, position, prompt + output).await?;
+    }
+    let wrote = start.elapsed().as_secs_f64();
+    Ok(Times { first, read, wrote })
+}
+
+/// Runs each prompt length and batch once more, and writes down where the time went.
+async fn profiled(decoder: &mut Decoder, settings: &Settings, to: &Path) -> anyhow::Result<()> {
+    profile::start();
+    let (output, steps) = (settings.output_tokens, settings.output_tokens.min(PROFILED));
+    for &prompt in &settings.prompt_tokens {
+        for &batch in &settings.batch {
+            let name = format!("prompt of {prompt}, then {steps} tokens, batch {batch}");
+            let _round = enter(Track::Host, || name);
+            round(decoder, prompt, output, steps, batch).await?;
+        }
+    }
+    let spans = profile::finish().await;
+    let trace = serde_json::to_string(&trace::of(&spans))?;
+    std::fs::write(to, trace).with_context(|| format!("cannot write {}", to.display()))?;
+    eprintln!(
+        "{} holds the trace: open it at ui.perfetto.dev",
+        to.display()
+    );
+    Ok(())
 }
 
 /// The blocks of a sequence when each gets as many.

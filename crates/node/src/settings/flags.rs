@@ -148,6 +148,9 @@ pub struct BenchFlags {
     /// Rounds; the median is reported, after one round that is not counted [default: 3]
     #[arg(long)]
     pub repetitions: Option<usize>,
+    /// Run once more, and write where the time went to this file, which ui.perfetto.dev opens
+    #[arg(long)]
+    pub profile: Option<PathBuf>,
     #[allow(missing_docs)] // A comment here would be one of the subcommand.
     #[command(flatten)]
     #[serde(flatten)]

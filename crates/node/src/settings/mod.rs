@@ -60,6 +60,7 @@ pub struct Settings {
     #[serde(deserialize_with = "numbers")]
     pub batch: Vec<usize>,
     pub repetitions: usize,
+    pub profile: Option<PathBuf>,
     pub out: Option<PathBuf>,
     pub part_mib: u32,
     pub embedding: Option<Embedding>,
@@ -136,6 +137,7 @@ impl Default for Settings {
             output_tokens: 128,
             batch: vec![1],
             repetitions: 3,
+            profile: None,
             out: None,
             part_mib: 25,
             embedding: None,
@@ -184,6 +186,7 @@ const TEXTS: &[&str] = &[
     "model",
     "models",
     "out",
+    "profile",
     "prompt",
     "prompt_tokens",
     "system",

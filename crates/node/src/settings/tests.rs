@@ -240,6 +240,15 @@ fn flags_of_each_subcommand_win_over_their_variable_and_that_over_the_file() {
             json!(3),
         ),
         (
+            "bench",
+            "profile",
+            "\"a\"",
+            "b",
+            "--profile=c",
+            json!("b"),
+            json!("c"),
+        ),
+        (
             "pack",
             "out",
             "\"a\"",
