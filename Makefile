@@ -1,6 +1,6 @@
 # The habits of this repository. `make help` prints them.
 
-.PHONY: help run web edge deploy test bench bench-web bench-edge lint
+.PHONY: help run web edge deploy test bench bench-web bench-edge agreement lint
 MODEL ?= smollm2-135m-instruct
 
 help: ## print this list
@@ -30,6 +30,9 @@ bench-web: ## measure the browser package beside wllama, in Chromium
 
 bench-edge: ## measure the edge beside LiteLLM's proxy and wllama
 	scripts/bench-edge.sh $(MODEL)
+
+agreement: ## judge the numbers of every place by a float oracle, beside llama.cpp: make agreement TEXT=LAMBADA.jsonl
+	scripts/agreement.sh "$(TEXT)" $(MODEL)
 
 lint: ## format and clippy, warnings denied
 	cargo fmt --all --check

@@ -35,7 +35,7 @@ async function dispatchesPerToken(page) {
     return (counts[1] - 2 * counts[0]) / 2;
 }
 
-/** Serves a folder of models to browsers that `measure` one engine each. */
+/** Serves a folder of models to browsers: `measure` tells the speed of an engine, `open` gives Tinderbox to ask. */
 export async function chromium(folder) {
     const server = await serve({
         "/": join(root, "benches/web"),
@@ -43,20 +43,53 @@ export async function chromium(folder) {
         "/wllama/": join(root, "tests/web/node_modules/@wllama/wllama/esm"),
         "/models/": folder
     }, {headers: isolated});
-    return {close: () => server.close(), measure: (...task) => measure(server.origin, ...task)};
+    return {
+        close: () => server.close(),
+        measure: (...task) => measure(server.origin, ...task),
+        open: (...task) => open(server.origin, ...task)
+    };
 }
 
-/** One measurement in a browser of its own, so that nothing is warm. */
-async function measure(origin, engine, models, {prompt, decode, ...setup}) {
+/** The page in a browser of its own, so that nothing is warm. */
+async function blank(origin, name) {
     const browser = await launch();
     try {
         const page = await browser.newPage();
-        page.on("pageerror", (error) => console.error(`${engine}: ${error.message}`));
+        page.on("pageerror", (error) => console.error(`${name}: ${error.message}`));
         await page.goto(origin);
         await page.waitForFunction(() => window.measure);
+        return {browser, page};
+    } catch (error) {
+        await browser.close();
+        throw error;
+    }
+}
+
+const paths = (models) => models.map((name) => `/models/${name}`);
+
+/** Tinderbox with files of the folder; `post(path, body)` gives `{status, body}`. */
+async function open(origin, models, setup) {
+    const {browser, page} = await blank(origin, "tinderbox");
+    try {
+        const description = await page.evaluate((setup) => window.load(setup), {...setup, models: paths(models)});
+        return {
+            description,
+            post: (path, body) => page.evaluate((asked) => window.post(...asked), [path, body]),
+            close: () => browser.close()
+        };
+    } catch (error) {
+        await browser.close();
+        throw error;
+    }
+}
+
+/** One measurement. */
+async function measure(origin, engine, models, {prompt, decode, ...setup}) {
+    const {browser, page} = await blank(origin, engine);
+    try {
         const task = {
             ...setup,
-            models: models.map((name) => `/models/${name}`),
+            models: paths(models),
             prompt: words(prompt),
             decode,
             context: prompt + decode + 16

@@ -1,10 +1,20 @@
-// Runs in the page: one measurement of one engine, `window.measure(engine, setup)`.
+// Runs in the page: one measurement of one engine, `window.measure(engine, setup)`; or Tinderbox alone, `window.load(setup)`,
+// which is then asked in the words of its REST API, `window.post(path, body)`.
+
+const tinderbox = async ({ files, device, threads, context }) => {
+  const { Tinderbox } = await import("/tinderbox/tinderbox.js");
+  return Tinderbox.load({ model: files, device, threads, contextLength: context });
+};
+
+const download = (models) => Promise.all(models.map(async (model) => {
+  const blob = await (await fetch(model)).blob();
+  return new File([blob], model.split("/").at(-1));
+}));
 
 /** What both engines are asked: `load` the files of a model, then `complete` a prompt and tell when each token came. */
 const ENGINES = {
-  async tinderbox({ files, device, threads, context }) {
-    const { Tinderbox } = await import("/tinderbox/tinderbox.js");
-    const engine = await Tinderbox.load({ model: files, device, threads, contextLength: context });
+  async tinderbox(setup) {
+    const engine = await tinderbox(setup);
     const { description } = await engine.report();
     return {
       description,
@@ -45,10 +55,7 @@ const ENGINES = {
 };
 
 window.measure = async (name, { models, prompt, decode, ...setup }) => {
-  const files = await Promise.all(models.map(async (model) => {
-    const blob = await (await fetch(model)).blob();
-    return new File([blob], model.split("/").at(-1));
-  }));
+  const files = await download(models);
   const start = performance.now();
   const engine = await ENGINES[name]({ files, ...setup });
   const loaded = performance.now();
@@ -72,4 +79,13 @@ window.measure = async (name, { models, prompt, decode, ...setup }) => {
     tokens: times.length,
     text,
   };
+};
+
+window.load = async ({ models, ...setup }) => {
+  const engine = await tinderbox({ files: await download(models), ...setup });
+  window.post = async (path, body) => {
+    const response = await engine.fetch(path, { method: "POST", body: JSON.stringify(body) });
+    return { status: response.status, body: await response.json() };
+  };
+  return (await engine.report()).description;
 };

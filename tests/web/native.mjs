@@ -1,4 +1,4 @@
-// The native server on the CPU: judge of the browser's tokens, and an edge to fall back on.
+// The native server, on the CPU where nothing else is said: judge of the browser's tokens, and an edge to fall back on.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
@@ -9,12 +9,19 @@ const binary = process.env.TINDERBOX ?? resolve(import.meta.dirname, "../../targ
 /** Why tests with it are skipped; false where they are not. */
 export const noNative = existsSync(binary) ? false : `no ${binary} (TINDERBOX names another)`;
 
-export async function serveNative(model) {
-  const server = spawn(binary, ["serve", "--port", "0", "--device", "cpu", "--model", model], { stdio: ["ignore", "pipe", "pipe"] });
-  const url = await new Promise((found, failed) => {
-    const hear = (line) => line.match(/http:\/\/[\d.]+:\d+/) && found(line.match(/http:\/\/[\d.]+:\d+/)[0]);
+export async function serveNative(model, options = ["--device", "cpu"]) {
+  const server = spawn(binary, ["serve", "--port", "0", "--model", model, ...options], { stdio: ["ignore", "pipe", "pipe"] });
+  let url;
+  const device = await new Promise((found, failed) => {
+    // What it prints once it is ready: its address, its model, its device.
+    const hear = (line) => {
+      url = line.match(/^  address +(http:\/\/\S+)/)?.[1] ?? url;
+      const [, device] = line.match(/^  device +(.+)/) ?? [];
+      if (url && device) found(device);
+    };
     for (const stream of [server.stdout, server.stderr]) createInterface({ input: stream }).on("line", hear);
+    server.on("error", failed);
     server.on("exit", (code) => failed(new Error(`the server ended with ${code}`)));
   });
-  return { url, close: () => server.kill() };
+  return { url, device, close: () => server.kill() };
 }
