@@ -46,6 +46,12 @@ pub trait AdapterStore: Send + Sync + 'static {
     /// The adapters that are known by name, with where they come from.
     fn names(&self) -> Vec<(String, AdapterSource)>;
 
+    /// Whether a request may wait for what another one reads. Where it may not, requests read one after
+    /// the other, each for itself, until one has brought the adapter.
+    fn shares(&self) -> bool {
+        true
+    }
+
     /// Does what takes a second or more of computing, where it holds up nobody else; by default
     /// here and now.
     fn compute(&self, work: Box<dyn FnOnce() + Send>) {

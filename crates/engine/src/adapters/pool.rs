@@ -85,12 +85,14 @@ impl Drop for Bell {
 impl Pool {
     /// A pool of `budget` bytes for the adapters of a model.
     pub fn new(store: Arc<dyn AdapterStore>, budget: u64, model: Config) -> Pool {
+        // Where readings are not shared, turns keep two from bringing the same.
+        let reading = if store.shares() { READING } else { 1 };
         Pool(Arc::new(Inside {
             store,
             model,
             budget,
             numbers: AtomicU64::new(0),
-            reading: async_channel::bounded(READING),
+            reading: async_channel::bounded(reading),
             state: Mutex::default(),
         }))
     }
@@ -120,8 +122,9 @@ impl Pool {
         single.collect()
     }
 
-    /// An adapter, read where it is not in memory; requests for the same one read it once. Who
-    /// drops the future waits no longer, and what nobody waits for is read no further.
+    /// An adapter, read where it is not in memory; requests for the same one read it once, if the
+    /// store lets them share. Who drops the future waits no longer, and what nobody waits for is read
+    /// no further.
     ///
     /// # Errors
     /// [`Error::AdapterNotFound`], [`Error::AdapterMismatch`]. The next request tries again.
@@ -137,18 +140,23 @@ impl Pool {
             if let Some(resident) = state.touch(adapter) {
                 return Ok(self.leased(resident));
             }
-            let mut loading = state.loading.iter();
-            let found = loading.find(|(key, _)| key == adapter);
-            match found.and_then(|(_, loading)| loading.upgrade()) {
-                Some(loading) => loading,
-                None => self.begin(adapter, &mut state),
-            }
+            let shares = self.0.store.shares();
+            shares.then(|| self.loading(adapter, &mut state))
         };
-        loading.await
+        match loading {
+            Some(loading) => loading.await,
+            None => self.read(adapter).await,
+        }
     }
 
-    /// Begins to read an adapter; nothing happens before somebody waits for it.
-    fn begin(&self, adapter: &Adapter, state: &mut State) -> Shared<Loading> {
+    /// The reading of an adapter that is under way, or a new one; nothing happens before somebody
+    /// waits for it.
+    fn loading(&self, adapter: &Adapter, state: &mut State) -> Shared<Loading> {
+        let mut loading = state.loading.iter();
+        let found = loading.find(|(key, _)| key == adapter);
+        if let Some(loading) = found.and_then(|(_, loading)| loading.upgrade()) {
+            return loading;
+        }
         let (pool, key) = (self.clone(), adapter.clone());
         let loading = async move {
             let read = pool.read(&key).await;
@@ -164,6 +172,10 @@ impl Pool {
 
     async fn read(&self, adapter: &Adapter) -> Result<Lease, Error> {
         let _turn = Turn::take(&self.0.reading).await;
+        // Whoever had the turn before may have brought it.
+        if let Some(resident) = self.state().touch(adapter) {
+            return Ok(self.leased(resident));
+        }
         let mut files = Vec::new();
         for id in &adapter.ids {
             let token = adapter.token.as_deref();

@@ -32,6 +32,8 @@ struct Shelf {
     failing: Mutex<BTreeSet<&'static str>>,
     /// Where it is there, each answer waits for a word.
     gate: Option<async_channel::Receiver<()>>,
+    /// Each request reads for itself.
+    alone: bool,
     fetched: Mutex<Vec<String>>,
 }
 
@@ -78,6 +80,10 @@ impl AdapterStore for Shelf {
             ("a".into(), AdapterSource::Local),
             ("d".into(), AdapterSource::Local),
         ]
+    }
+
+    fn shares(&self) -> bool {
+        !self.alone
     }
 }
 
@@ -395,6 +401,45 @@ fn answers_go_on_while_an_adapter_is_read_and_who_leaves_meanwhile_leaves_nothin
         open.send(()).await.unwrap();
         assert_eq!(ids(service, "b", 5).await, alone("b", 5));
         assert_eq!(shelf.fetched(), ["a", "b", "b"]);
+    });
+}
+
+#[test]
+fn where_nothing_is_shared_each_reads_for_itself_until_one_has_brought_it() {
+    let (open, gate) = async_channel::unbounded();
+    let shelf = Arc::new(Shelf {
+        gate: Some(gate),
+        alone: true,
+        ..Shelf::default()
+    });
+    shelf.failing.lock().unwrap().insert("b");
+    house(4, &shelf, paper(), async |service: &Service| {
+        let ask = |id: &'static str| Box::pin(ids(service, id, 5));
+        let [mut gone, mut second, mut third] = ["a"; 3].map(ask);
+        for waiting in [&mut gone, &mut second, &mut third] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        assert_eq!(shelf.fetched(), ["a"], "one at a time");
+        // What the first has read goes with it.
+        drop(gone);
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(shelf.fetched(), ["a", "a"]);
+        open.send(()).await.unwrap();
+        let answers = join(third, second).await;
+        assert_eq!(answers, (alone("a", 5), alone("a", 5)));
+        assert_eq!(shelf.fetched(), ["a", "a"], "the third has the second's");
+
+        // Nor is a failure shared.
+        let failing = service.generate(request(named(&["b"]), 5));
+        let (failed, answer) = join(failing, async {
+            open.send(()).await.unwrap();
+            open.send(()).await.unwrap();
+            ids(service, "b", 5).await
+        })
+        .await;
+        assert!(failed.is_err());
+        assert_eq!(answer, alone("b", 5));
+        assert_eq!(service.stats()[0].adapters, 2);
     });
 }
 
