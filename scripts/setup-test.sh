@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: a software Vulkan device, Node, Chromium, the clients, the wasm target.
+# Installs what the tests need beside Rust: a software Vulkan device, Node, Chromium, an emulator of 64-bit Arm,
+# the clients, the wasm target.
 # What cannot be installed here is named on a line that starts with "SKIP: ". Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,12 +19,16 @@ has_vulkan() { command -v vulkaninfo >/dev/null && vulkaninfo --summary 2>/dev/n
 has_chromium() { [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]]; }
 has_node() { command -v node >/dev/null && (($(node --version | sed 's/^v\([0-9]*\).*/\1/') >= 20)); }
 
+has_arm() { command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null; }
+
 has_vulkan || install mesa-vulkan-drivers libvulkan1 vulkan-tools || true
 has_vulkan || skip "no Vulkan device, so no GPU test (packages mesa-vulkan-drivers libvulkan1 vulkan-tools)"
 has_node || install nodejs npm || true
 has_node || skip "no Node 20 or newer, so no wasm test and no JavaScript client"
 has_chromium || install chromium || true
 has_chromium || skip "no Chromium at /usr/bin/chromium or TINDERBOX_CHROMIUM, so no browser test"
+has_arm || install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user || true
+has_arm || skip "no compiler or emulator for 64-bit Arm, so no test of NEON (packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
 command -v curl >/dev/null || install curl || skip "no curl, so no client test"
 
 # One environment a family of clients: what they need does not fit together.

@@ -78,6 +78,7 @@ if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
+    if command -v qemu-aarch64 >/dev/null; then stage arm scripts/test-arm.sh || true; fi
     stage wasm scripts/test-wasm.sh || true
     if stage build-edge scripts/build-edge.sh; then
         stage edge scripts/test-edge.sh || true
