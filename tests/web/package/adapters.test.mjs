@@ -4,33 +4,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fixture } from "./fixture.mjs";
+import { adapter } from "./tiny.mjs";
 
 let world;
-
-/** The files of an adapter of the made-up model's queries and values. */
-function adapter(seed, rank = 4) {
-  let state = BigInt(seed);
-  const next = () => {
-    state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
-    return Number(state >> 40n) / 2 ** 23 - 1;
-  };
-  const header = {};
-  const data = [];
-  let end = 0;
-  for (const layer of [0, 1]) for (const [part, outputs] of [["q_proj", 32], ["v_proj", 16]]) {
-    for (const [half, shape] of [["lora_A", [rank, 32]], ["lora_B", [outputs, rank]]]) {
-      const values = Float32Array.from({ length: shape[0] * shape[1] }, () => 0.7 * next());
-      const offsets = [end, (end += values.byteLength)];
-      header[`base_model.model.model.layers.${layer}.self_attn.${part}.${half}.weight`] = { dtype: "F32", shape, data_offsets: offsets };
-      data.push(Buffer.from(values.buffer));
-    }
-  }
-  const described = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(described.length));
-  const config = { peft_type: "LORA", r: rank, lora_alpha: 2 * rank, target_modules: ["q_proj", "v_proj"] };
-  return { "adapter_config.json": JSON.stringify(config), "adapter_model.safetensors": Buffer.concat([length, described, ...data]) };
-}
 
 before(async () => {
   world = await fixture();

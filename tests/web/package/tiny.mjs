@@ -126,6 +126,25 @@ function safetensors(list) {
   return Buffer.concat([u64(json.length), json, ...list.map(([, , values]) => Buffer.from(values.buffer))]);
 }
 
+/** The files of an adapter of its queries and values; another seed makes another one, more rank makes it larger. */
+export function adapter(seed, rank = 4) {
+  let state = BigInt(seed);
+  const next = () => {
+    state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
+    return Number(state >> 40n) / 2 ** 23 - 1;
+  };
+  const kv = (WIDTH / HEADS) * KV_HEADS;
+  const list = [];
+  for (let layer = 0; layer < LAYERS; layer++) for (const [part, outputs] of [["q_proj", WIDTH], ["v_proj", kv]]) {
+    for (const [half, shape] of [["lora_A", [rank, WIDTH]], ["lora_B", [outputs, rank]]]) {
+      const values = Float32Array.from({ length: shape[0] * shape[1] }, () => 0.7 * next());
+      list.push([`base_model.model.model.layers.${layer}.self_attn.${part}.${half}.weight`, shape, values]);
+    }
+  }
+  const config = { peft_type: "LORA", r: rank, lora_alpha: 2 * rank, target_modules: ["q_proj", "v_proj"] };
+  return { "adapter_config.json": JSON.stringify(config), "adapter_model.safetensors": safetensors(list) };
+}
+
 /** The files of a Hugging Face folder, its tensors in two shards. */
 export function huggingFace() {
   const named = [...tensors()].map(([name, shape, values]) => {

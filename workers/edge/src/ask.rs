@@ -10,6 +10,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 /// tokenizer belongs to the model, which may be elsewhere.
 const LETTERS_PER_TOKEN: usize = 4;
 
+/// Where adapters come from that only a host can get, in LoRAX's words.
+const FAR: [&str; 2] = ["hub", "s3"];
+
 /// A longer text is no model's name.
 const LONGEST_NAME: usize = 1000;
 
@@ -34,8 +37,14 @@ const READS: [&str; 4] = ["detokenize", "load", "logprob", "tokenize"];
 pub struct Ask {
     /// It cannot be answered without a model. Facts and pages can, and what is not there.
     pub needs_model: bool,
-    /// The model it names, if any.
+    /// The model it names, if any; in OpenAI's dialect that may be an adapter.
     pub model: Option<String>,
+    /// The adapter it names beside that (LoRAX).
+    pub adapter: Option<String>,
+    /// Its adapter is to be fetched from elsewhere.
+    pub fetches: bool,
+    /// Several adapters are to be merged.
+    pub merges: bool,
     /// Estimated tokens of all prompts.
     pub prompt: usize,
     /// Most tokens of one answer; `None` where the request does not bound them.
@@ -56,6 +65,9 @@ impl Ask {
         Ask {
             needs_model: writes || reads,
             model: engine(path).map(str::to_owned).or(fields.model),
+            adapter: fields.adapter,
+            fetches: fields.fetches,
+            merges: fields.merges,
             prompt: tokens(body),
             answer: if writes { fields.bound } else { Some(0) },
             answers: samples.saturating_mul(fields.prompts.max(1)),
@@ -88,6 +100,9 @@ fn tokens(body: &[u8]) -> usize {
 #[derive(Default)]
 struct Fields {
     model: Option<String>,
+    adapter: Option<String>,
+    fetches: bool,
+    merges: bool,
     bound: Option<usize>,
     samples: Option<usize>,
     prompts: usize,
@@ -175,6 +190,14 @@ impl<'de> Visitor<'de> for Any {
                     let name = map.next_value::<Seen>()?.name;
                     fields.model = fields.model.or(name);
                 }
+                "adapter_id" => fields.adapter = map.next_value::<Seen>()?.name,
+                "adapter_source" => {
+                    let source = map.next_value::<Seen>()?.name;
+                    fields.fetches = source.is_some_and(|word| FAR.contains(&&*word));
+                }
+                "merged_adapters" => {
+                    fields.merges = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                }
                 // OpenAI, LiteLLM and TextSynth; LoRAX; LocalLab.
                 "max_completion_tokens" | "max_tokens" | "max_new_tokens" | "max_length" => {
                     fields.bound = fields.bound.max(map.next_value::<Seen>()?.number);
@@ -188,6 +211,9 @@ impl<'de> Visitor<'de> for Any {
                 // LoRAX, LiteLLM.
                 "parameters" | "params" => {
                     let inner = map.next_value::<Seen>()?.fields;
+                    fields.adapter = fields.adapter.or(inner.adapter);
+                    fields.fetches |= inner.fetches;
+                    fields.merges |= inner.merges;
                     fields.bound = fields.bound.max(inner.bound);
                     fields.samples = fields.samples.max(inner.samples);
                     fields.prompts = fields.prompts.max(inner.prompts);
@@ -312,6 +338,34 @@ mod tests {
         for none in [json!(""), json!(7), json!(null)] {
             assert_eq!(ask("/v1/completions", json!({"model": none})).model, None);
         }
+    }
+
+    #[test]
+    fn adapters_are_among_loraxs_parameters_and_their_source_on_v1_beside_them() {
+        let read = |parameters: Value| {
+            let ask = ask(
+                "/generate",
+                json!({"inputs": "x", "parameters": parameters}),
+            );
+            (ask.adapter, ask.fetches, ask.merges)
+        };
+        let named = |fetches| (Some("a".to_owned()), fetches, false);
+        assert_eq!(read(json!({"adapter_id": "a"})), named(false));
+        for (source, fetches) in [
+            ("local", false),
+            ("hub", true),
+            ("s3", true),
+            ("moon", false),
+        ] {
+            let parameters = json!({"adapter_id": "a", "adapter_source": source});
+            assert_eq!(read(parameters), named(fetches));
+            let body = json!({"model": "a", "adapter_source": source});
+            assert_eq!(ask("/v1/completions", body).fetches, fetches);
+        }
+        let merged = json!({"merged_adapters": {"ids": ["a", "b"], "weights": [1, 1]}});
+        assert_eq!(read(merged), (None, false, true));
+        let none = json!({"adapter_id": "", "adapter_source": null, "merged_adapters": null});
+        assert_eq!(read(none), (None, false, false));
     }
 
     #[test]

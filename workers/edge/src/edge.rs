@@ -14,6 +14,7 @@ use tinderbox_protocol::Error;
 use worker::{Context, Delay, Env, Headers, Method, Request, Response, console_error, event};
 
 use crate::access::Access;
+use crate::adapters;
 use crate::ask::Ask;
 use crate::config::{default_nodes, number, text};
 use crate::cors::Origins;
@@ -38,6 +39,8 @@ const NODE: &str = "x-tinderbox-node";
 const CONTEXT: usize = 512;
 /// Tokens that are computed here while nodes could, where it says nothing.
 const BUDGET: usize = 256;
+/// MiB of adapters in memory, where it says nothing: as much again is on the device.
+const ADAPTER_MEMORY: u32 = 4;
 /// Largest body: it is held until a node answered, beside a model in 128 MB.
 const BODY_LIMIT: usize = 4 << 20;
 /// Seconds a node may take until its headers are there: those of a whole answer come at its end.
@@ -209,9 +212,13 @@ impl Edge {
     fn read(env: &Env) -> Result<Edge, String> {
         let context = number(env, "CONTEXT", CONTEXT)?;
         let budget = number(env, "BUDGET", BUDGET)?;
+        let adapters = adapters::names(&text(env, "ADAPTERS").unwrap_or_default())?;
+        let adapter_memory: u32 = number(env, "ADAPTER_MEMORY", ADAPTER_MEMORY)?;
         Ok(Edge {
             local: text(env, "MODEL").map(|model| Local {
                 model,
+                adapters,
+                adapter_bytes: u64::from(adapter_memory) << 20,
                 context,
                 budget,
             }),
@@ -232,7 +239,8 @@ impl Edge {
     pub fn known(&self) -> String {
         let pool = self.pool.borrow();
         let nodes = pool.nodes().flat_map(|(_, node)| node.models.iter());
-        let local = self.local.iter().map(|local| &local.model);
+        let local = self.local.iter();
+        let local = local.flat_map(|local| std::iter::once(&local.model).chain(&local.adapters));
         let names: Vec<&str> = local.chain(nodes).map(String::as_str).collect();
         names.join(", ")
     }

@@ -14,6 +14,7 @@ use worker::{
     console_warn,
 };
 
+use crate::ask::Ask;
 use crate::config::text;
 use crate::edge::{Edge, Question, placed};
 use crate::nodes::Node;
@@ -140,16 +141,35 @@ pub async fn forward(
         return Err(pass_on(response, &name, question, None).map_err(internal));
     }
     let opens_in = edge.pool.borrow().opens_in(model, now());
-    Err(Err(Failure::Ask(match (opens_in, model) {
-        (None, Some(model)) => Error::ModelNotFound {
-            model: model.to_owned(),
+    Err(Err(Failure::Ask(match opens_in {
+        None => absent(edge, &question.ask),
+        Some(opens_in) => unavailable(opens_in),
+    })))
+}
+
+/// What is said where no node ever has what is asked for.
+fn absent(edge: &Edge, ask: &Ask) -> Error {
+    match (&ask.model, &ask.adapter) {
+        _ if ask.merges => Error::Invalid {
+            field: "parameters.merged_adapters".into(),
+            reason: "is for nodes, and there is none".into(),
+        },
+        (Some(model), _) => Error::ModelNotFound {
+            model: model.clone(),
             known: edge.known(),
         },
-        (opens_in, _) => Error::Unavailable {
-            reason: "No node can answer now.".into(),
-            retry_after: opens_in.unwrap_or_default().max(Duration::from_secs(1)),
+        (None, Some(adapter)) => Error::AdapterNotFound {
+            adapter: adapter.clone(),
         },
-    })))
+        (None, None) => unavailable(Duration::ZERO),
+    }
+}
+
+fn unavailable(opens_in: Duration) -> Error {
+    Error::Unavailable {
+        reason: "No node can answer now.".into(),
+        retry_after: opens_in.max(Duration::from_secs(1)),
+    }
 }
 
 /// The question to a node, given up when the client goes or the node takes too long for its headers.

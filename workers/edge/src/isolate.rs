@@ -18,14 +18,15 @@ use futures::future::LocalBoxFuture;
 use futures::stream::unfold;
 use futures::{FutureExt, Stream, StreamExt};
 use tinderbox_api::{Context, DEFAULT_BODY_LIMIT, Keys, Limits, Metrics, router};
-use tinderbox_engine::{Limits as EngineLimits, Service, Setup};
+use tinderbox_engine::{AdapterStore, Limits as EngineLimits, Service, Setup};
 use tinderbox_kernels::{Choice, select};
 use tinderbox_model::{Checkpoint, Decoder, Storage};
-use tinderbox_protocol::{Inference, ModelCard};
+use tinderbox_protocol::{AdapterCard, Inference, ModelCard};
 use tower::ServiceExt;
 use worker::signal::is_near_cpu_limit;
 use worker::{Delay, console_warn};
 
+use crate::adapters::Shelf;
 use crate::gone::{Client, UntilGone};
 use crate::packed::{Asset, Store};
 use crate::place::Local;
@@ -39,6 +40,8 @@ const QUEUE: usize = 16;
 const PREFILL_ROWS: usize = 32;
 /// How often a request looks whether another has loaded the model.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it looks again while nothing is computed: an adapter is read.
+const IDLE: Duration = Duration::from_millis(5);
 /// After that a request no longer counts as loading it: the runtime may drop one without a word.
 const LOST: Duration = Duration::from_secs(60);
 
@@ -147,7 +150,10 @@ impl Isolate {
                 prefill_rows: PREFILL_ROWS,
                 ..EngineLimits::default()
             },
-            adapters: None,
+            adapters: (!local.adapters.is_empty()).then(|| {
+                let shelf: Arc<dyn AdapterStore> = Arc::new(Shelf::new(store, &local.adapters));
+                (shelf, local.adapter_bytes)
+            }),
             clock: Arc::new(move || now().saturating_sub(since)),
             entropy: uuid::Uuid::new_v4().as_u64_pair().0,
             now: since.as_secs(),
@@ -169,6 +175,11 @@ impl Isolate {
     /// What is served.
     pub fn card(&self) -> &ModelCard {
         self.service.card()
+    }
+
+    /// Its adapters, in memory or not.
+    pub fn adapters(&self) -> Vec<AdapterCard> {
+        self.service.adapters()
     }
 
     /// What the router counted, as Prometheus reads it.
@@ -235,7 +246,8 @@ impl Isolate {
             }
             self.turn();
             // Aborts, and the other requests of the isolate.
-            Delay::from(Duration::ZERO).await;
+            let computes = self.service.handle().stats().running > 0;
+            Delay::from(if computes { Duration::ZERO } else { IDLE }).await;
         }
     }
 }

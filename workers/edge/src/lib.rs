@@ -13,6 +13,8 @@ pub mod place;
 #[cfg(target_arch = "wasm32")]
 mod access;
 #[cfg(target_arch = "wasm32")]
+mod adapters;
+#[cfg(target_arch = "wasm32")]
 mod config;
 #[cfg(target_arch = "wasm32")]
 mod edge;

@@ -10,6 +10,7 @@ use worker::{Headers, RequestInit, Response};
 use crate::edge::Edge;
 use crate::forward::fetch;
 use crate::isolate::Isolate;
+use crate::unloaded;
 use crate::world::now;
 
 /// How long a node may take to say which models it has.
@@ -54,6 +55,15 @@ pub async fn models(edge: &Rc<Edge>) -> worker::Result<Response> {
         })
     });
     let mut all: Vec<Value> = local.collect();
+    let loaded = Isolate::loaded().map(|isolate| isolate.adapters());
+    let local = edge.local.as_ref();
+    let adapters = loaded.or_else(|| local.map(unloaded::adapters));
+    all.extend(adapters.into_iter().flatten().map(|card| {
+        json!({
+            "id": card.id, "object": "model", "created": 0, "owned_by": "tinderbox", "max_model_len": null,
+            "loaded": card.loaded, "parent": card.parent, "place": "edge",
+        })
+    }));
     let nodes: Vec<usize> = {
         let pool = edge.pool.borrow();
         let open = pool.nodes().filter(|(index, _)| pool.takes(*index, now()));

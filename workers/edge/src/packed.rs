@@ -10,6 +10,9 @@ use tinderbox_model::Storage;
 use worker::kv::KvStore;
 use worker::{Bucket, ByteStream, Env, Fetcher};
 
+/// Most bytes of a manifest.
+const MANIFEST: u64 = 1 << 20;
+
 /// What `tinderbox pack` says of a model: `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
@@ -53,19 +56,37 @@ impl Store {
     /// Where there is none, or it is broken: in words.
     pub async fn manifest(&self, model: &str) -> Result<Manifest, String> {
         let path = path(model, "manifest.json");
-        let failed = |error: String| format!("{path}: {error}");
-        let mut stream = (self.open(&path).await).map_err(|error| error.to_string())?;
-        let mut text = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            text.extend(chunk.map_err(|error| failed(error.to_string()))?);
-        }
-        serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
+        let text = self.whole(&path, MANIFEST).await;
+        let text = text.and_then(|text| text.ok_or_else(|| absent(&path)));
+        let text = text.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&text).map_err(|error| format!("{path}: {error}"))
     }
 
-    /// A file from its beginning.
-    async fn open(&self, path: &str) -> io::Result<ByteStream> {
+    /// All of a file that has at most `most` bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// It is longer, or cannot be read.
+    pub async fn whole(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut stream) = self.open(path).await? else {
+            return Ok(None);
+        };
+        let failed = |reason: String| io::Error::other(format!("{path}: {reason}"));
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend(chunk.map_err(|error| failed(error.to_string()))?);
+            if bytes.len() as u64 > most {
+                return Err(failed(format!(
+                    "has more than the {most} bytes it may have"
+                )));
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A file from its beginning; `None` where there is none.
+    async fn open(&self, path: &str) -> io::Result<Option<ByteStream>> {
         let stream = match self {
-            Store::Assets(assets) => asset(assets, path).await.map(Some),
+            Store::Assets(assets) => asset(assets, path).await,
             Store::Bucket(bucket) => match bucket.get(path).execute().await {
                 Ok(object) => object
                     .and_then(|object| Some(object.body()?.stream()))
@@ -78,24 +99,28 @@ impl Store {
                 Err(error) => Err(error.to_string()),
             },
         };
-        match stream {
-            Ok(Some(stream)) => Ok(stream),
-            Ok(None) => Err(io::Error::other(format!("{path}: not found"))),
-            Err(error) => Err(io::Error::other(format!("{path}: {error}"))),
-        }
+        stream.map_err(|error| io::Error::other(format!("{path}: {error}")))
     }
+}
+
+fn absent(path: &str) -> io::Error {
+    io::Error::other(format!("{path}: not found"))
 }
 
 fn path(model: &str, file: &str) -> String {
     format!("models/{model}/{file}")
 }
 
-async fn asset(assets: &Fetcher, path: &str) -> Result<ByteStream, String> {
+async fn asset(assets: &Fetcher, path: &str) -> Result<Option<ByteStream>, String> {
     // The host does not matter to the binding.
     let response = assets.fetch(format!("http://assets/{path}"), None).await;
     let mut response = response.map_err(|error| error.to_string())?;
     match response.status_code() {
-        200 => response.stream().map_err(|error| error.to_string()),
+        200 => response
+            .stream()
+            .map(Some)
+            .map_err(|error| error.to_string()),
+        404 => Ok(None),
         status => Err(format!("status {status}")),
     }
 }
@@ -134,8 +159,9 @@ impl Asset {
     }
 
     async fn open(&self) -> io::Result<Cursor> {
+        let opened = self.store.open(&self.path).await?;
         Ok(Cursor {
-            stream: self.store.open(&self.path).await?,
+            stream: opened.ok_or_else(|| absent(&self.path))?,
             start: 0,
             held: Vec::new(),
         })

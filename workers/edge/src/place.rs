@@ -43,20 +43,33 @@ impl Wish {
 pub struct Local {
     /// Its name.
     pub model: String,
+    /// The adapters of that model that requests may name.
+    pub adapters: Vec<String>,
+    /// Most bytes of them in memory.
+    pub adapter_bytes: u64,
     /// Tokens one sequence can hold.
     pub context: usize,
     /// Most tokens, prompt and answer together, that are computed here while nodes could.
     pub budget: usize,
 }
 
+impl Local {
+    /// Whether the model and the adapter that a request names are here. Nothing is fetched or merged:
+    /// there is no room for it.
+    fn has(&self, ask: &Ask) -> bool {
+        let names = ask.model.iter().chain(&ask.adapter);
+        let mut adapters = names.filter(|name| **name != self.model);
+        !ask.merges && adapters.all(|name| !ask.fetches && self.adapters.contains(name))
+    }
+}
+
 /// The place for a request; `None` where there is none that has the model or was asked for.
 ///
-/// Small ones of the local model are answered here. What is too large for the budget goes to a node
+/// Small ones of the local model and its adapters are answered here. What is too large for the budget goes to a node
 /// that takes requests, and comes back here only where there is none. So does what needs no model: a
 /// node's models are loaded.
 pub fn decide(wish: Wish, ask: &Ask, local: Option<&Local>, node_up: bool) -> Option<Place> {
-    let known = |local: &&Local| ask.model.as_ref().is_none_or(|name| *name == local.model);
-    let local = local.filter(known);
+    let local = local.filter(|local| local.has(ask));
     let fits =
         local.is_some_and(|local| ask.needs_model && ask.tokens(local.context) <= local.budget);
     let here = local.map(|_| Place::Edge);
@@ -80,12 +93,15 @@ mod tests {
             answer,
             answers: 1,
             needs_model: true,
+            ..Ask::default()
         }
     }
 
     fn local() -> Local {
         Local {
             model: "small".into(),
+            adapters: vec!["tongue".into()],
+            adapter_bytes: 1,
             context: 512,
             budget: 100,
         }
@@ -108,6 +124,41 @@ mod tests {
             );
             // An isolate without a model forwards all.
             assert_eq!(decide(Wish::Auto, &ask, None, true), Some(Place::Node));
+        }
+    }
+
+    #[test]
+    fn the_adapters_of_the_local_model_stay_with_it_and_no_others() {
+        let local = local();
+        let adapter = |model: Option<&str>, adapter: Option<&str>| Ask {
+            adapter: adapter.map(str::to_owned),
+            ..ask(model, 1, Some(1))
+        };
+        let known = adapter(None, Some("tongue"));
+        let base = adapter(None, Some("small"));
+        let fetches = |ask: &Ask| Ask {
+            fetches: true,
+            ..ask.clone()
+        };
+        let merges = Ask {
+            merges: true,
+            ..adapter(None, None)
+        };
+        for (ask, here) in [
+            (&known, true),
+            (&adapter(Some("tongue"), None), true),
+            (&adapter(Some("small"), Some("tongue")), true),
+            (&adapter(None, Some("other")), false),
+            (&adapter(Some("other"), Some("tongue")), false),
+            (&fetches(&known), false),
+            (&base, true),
+            (&fetches(&base), true),
+            (&merges, false),
+        ] {
+            let expected = if here { Place::Edge } else { Place::Node };
+            let place = |node_up| decide(Wish::Auto, ask, Some(&local), node_up);
+            assert_eq!(place(true), Some(expected), "{ask:?}");
+            assert_eq!(place(false), here.then_some(Place::Edge), "{ask:?}");
         }
     }
 

@@ -9,8 +9,8 @@ use axum::http::{Request, Response};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tinderbox_protocol::{
-    self as protocol, Available, Encoded, Error, EventStream, Health, Inference, Loaded, ModelCard,
-    Phase, Prompt, Stats, TokenizerInfo,
+    self as protocol, AdapterCard, AdapterSource, Available, Encoded, Error, EventStream, Health,
+    Inference, Loaded, ModelCard, Phase, Prompt, Stats, TokenizerInfo,
 };
 use tower::ServiceExt;
 
@@ -28,14 +28,25 @@ pub async fn answer(local: &Local, request: Request<Body>) -> Response<Body> {
         device: String::new(),
         dtype: String::new(),
     };
-    let Ok(response) = mount(Arc::new(Unloaded(card)), now())
-        .oneshot(request)
-        .await;
+    let unloaded = Arc::new(Unloaded(card, adapters(local)));
+    let Ok(response) = mount(unloaded, now()).oneshot(request).await;
     response
 }
 
+/// The adapters of the configuration, none of them in memory.
+pub fn adapters(local: &Local) -> Vec<AdapterCard> {
+    let names = local.adapters.iter();
+    let cards = names.map(|name| AdapterCard {
+        id: name.clone(),
+        source: AdapterSource::Local,
+        parent: local.model.clone(),
+        loaded: false,
+    });
+    cards.collect()
+}
+
 /// What is known from the configuration.
-struct Unloaded(ModelCard);
+struct Unloaded(ModelCard, Vec<AdapterCard>);
 
 fn refused<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
     ready(Err(Error::NoModel)).boxed()
@@ -52,6 +63,10 @@ impl Inference for Unloaded {
             description: String::new(),
             progress: 0.0,
         }]
+    }
+
+    fn adapters(&self) -> Vec<AdapterCard> {
+        self.1.clone()
     }
 
     fn load(&self, _: &str) -> BoxFuture<'static, Result<Loaded, Error>> {
