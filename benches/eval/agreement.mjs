@@ -129,3 +129,5 @@ for (const [name, {rival, weights, run}] of Object.entries(PLACES)) {
     }
 }
 keep(result, values.out, `agreement-${basename(file, extname(file))}`);
+// What a place that failed has left running keeps nobody here.
+process.exit();
