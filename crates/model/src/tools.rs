@@ -16,7 +16,7 @@ pub(crate) fn format(source: &str) -> Option<ToolFormat> {
         Some(ToolFormat::Mistral)
     } else if says("<tool_call>") && !says("<function=") {
         Some(ToolFormat::Hermes)
-    } else if says(r#"", "parameters": "#) {
+    } else if says(r#"{"name": function name, "parameters": "#) || says(r#"", "parameters": "#) {
         Some(ToolFormat::Llama)
     } else {
         None
@@ -141,6 +141,11 @@ mod tests {
             ),
             (
                 r#"{% if tools %}{{ '{"name": "' + name + '", "parameters": ' }}"#,
+                Some(ToolFormat::Llama),
+            ),
+            // Llama 3.1 to 3.3, which write a call piece by piece.
+            (
+                r#"{% if tools %}{{ 'Respond in the format {"name": function name, "parameters": dictionary' }}"#,
                 Some(ToolFormat::Llama),
             ),
             (

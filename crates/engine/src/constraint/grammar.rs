@@ -28,8 +28,8 @@ pub(super) fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Error>
         Constraint::JsonObject => json_schema(&json!({"type": "object"}))?,
         Constraint::JsonSchema(schema) => json_schema(schema)?,
         Constraint::Regex(expression) => TopLevelGrammar::from_regex(small(expression)?),
-        Constraint::Gbnf(grammar) => lark(gbnf::to_lark(small(grammar)?)?)?,
-        Constraint::Lark(grammar) => lark(small(grammar)?.to_owned())?,
+        Constraint::Gbnf(grammar) => lark(&gbnf::to_lark(small(grammar)?)?)?,
+        Constraint::Lark(grammar) => lark(small(grammar)?)?,
     })
 }
 
@@ -46,14 +46,14 @@ fn json_schema(schema: &Value) -> Result<TopLevelGrammar, Error> {
         json_allowed_escapes: Some(ESCAPES.into()),
         ..JsonCompileOptions::default()
     };
+    schema::plain(&mut schema);
     // In place of whatever the schema says to llguidance: it could turn off what is refused.
     options.apply_to(&mut schema);
     Ok(TopLevelGrammar::from_json_schema(schema))
 }
 
-fn lark(grammar: String) -> Result<TopLevelGrammar, Error> {
-    lark::check(&grammar)?;
-    Ok(TopLevelGrammar::from_lark(grammar))
+fn lark(grammar: &str) -> Result<TopLevelGrammar, Error> {
+    Ok(TopLevelGrammar::from_lark(lark::checked(grammar)?))
 }
 
 fn small(text: &str) -> Result<&str, Error> {

@@ -18,12 +18,17 @@ const PARTS: usize = 400;
 /// compiled, and a chain of forty that double would fill any memory.
 const SPELLED: usize = 1 << 20;
 
-/// Checks a grammar, ours or a caller's.
+/// Checks a grammar, ours or a caller's, and makes the schemas in it [`plain`](schema::plain).
 ///
 /// # Errors
 /// [`Error::Constraint`], for a schema within the grammar with the line it begins on.
-pub(super) fn check(grammar: &str) -> Result<(), Error> {
-    let grammar = &without_schemas(grammar)?;
+pub(super) fn checked(grammar: &str) -> Result<String, Error> {
+    let (plain, outside) = schemas(grammar)?;
+    bounded(&outside)?;
+    Ok(plain)
+}
+
+fn bounded(grammar: &str) -> Result<(), Error> {
     let parts = grammar.matches([':', '(', '[', '{']).count();
     if parts > PARTS {
         let reason = format!("{parts} rules and groups, at most {PARTS}");
@@ -43,12 +48,13 @@ pub(super) fn check(grammar: &str) -> Result<(), Error> {
     }
 }
 
-/// The grammar without the schemas in it (`%json`), which are checked here.
-fn without_schemas(grammar: &str) -> Result<String, Error> {
+/// The grammar with the schemas in it (`%json`) checked and plain, and the grammar without them.
+fn schemas(grammar: &str) -> Result<(String, String), Error> {
     let mut rest = grammar;
-    let mut outside = String::new();
+    let (mut plain, mut outside) = (String::new(), String::new());
     while let Some(at) = rest.find("%json") {
         let (before, json) = rest.split_at(at + "%json".len());
+        plain.push_str(before);
         outside.push_str(before);
         let mut values = Deserializer::from_str(json).into_iter::<Value>();
         rest = json;
@@ -56,14 +62,33 @@ fn without_schemas(grammar: &str) -> Result<String, Error> {
         if let Some(Ok(mut schema)) = values.next() {
             let options = schema
                 .as_object_mut()
-                .and_then(|map| map.remove("x-guidance"));
-            let lenient = options.is_some_and(|options| options["lenient"] == true);
+                .and_then(|map| map.shift_remove("x-guidance"));
+            let lenient = options
+                .as_ref()
+                .is_some_and(|options| options["lenient"] == true);
             let before = &grammar[..grammar.len() - json.len() - "%json".len()];
             schema::check(&schema, lenient).map_err(|error| within(before, error))?;
-            rest = &json[values.byte_offset()..];
+            let read;
+            (read, rest) = json.split_at(values.byte_offset());
+            // Their order counts, which comparing them would not see.
+            let given = schema.to_string();
+            schema::plain(&mut schema);
+            let said = schema.to_string();
+            if said == given {
+                plain += read;
+                continue;
+            }
+            if let Some(options) = options {
+                schema["x-guidance"] = options;
+            }
+            // What follows stays on its line.
+            plain += &"\n".repeat(read.matches('\n').count());
+            plain += &format!(" {schema}");
         }
     }
-    Ok(outside + rest)
+    plain += rest;
+    outside += rest;
+    Ok((plain, outside))
 }
 
 /// What is wrong with a schema that begins behind `before`.

@@ -4,13 +4,16 @@
 //! would take unbounded time or stack for.
 
 mod alternatives;
+mod plain;
 
 use std::collections::BTreeSet;
 
+use regex_syntax::hir::{Hir, HirKind};
 use serde_json::{Map, Value};
 use tinderbox_protocol::Error;
 
 use super::grammar::refused;
+pub(super) use plain::plain;
 
 /// Keywords of the standard's drafts that masks cannot keep.
 const UNSUPPORTED: [&str; 19] = [
@@ -155,9 +158,15 @@ impl<'a> Check<'a> {
                 return Err(refused(here(), "only the whole schema can have a name"));
             }
             "format" if !self.lenient => format(map, value, here())?,
-            "pattern" => self.patterns += 1,
+            "pattern" => {
+                self.patterns += 1;
+                pattern(value.as_str().unwrap_or_default(), here())?;
+            }
             "patternProperties" => {
-                self.name_patterns += value.as_object().map_or(0, Map::len);
+                for (name, _) in value.as_object().into_iter().flatten() {
+                    self.name_patterns += 1;
+                    pattern(name, join(&here(), name))?;
+                }
             }
             "multipleOf" => self.multiple(value, here())?,
             "enum" | "const" => exact(value, &here())?,
@@ -251,9 +260,13 @@ fn format(map: &Map<String, Value>, value: &Value, place: String) -> Result<(), 
     }
 }
 
-/// Numbers are compared as floats.
+/// Numbers are compared as floats, and strings are written without `\u`.
 fn exact(value: &Value, place: &str) -> Result<(), Error> {
     match value {
+        Value::String(text) if text.bytes().any(unwritten) => Err(refused(
+            place,
+            format!("{value} has a control character that is not written"),
+        )),
         Value::Number(number) if number.as_f64().is_none_or(|n| n.abs() > EXACT) => Err(refused(
             place,
             format!("{number} is beyond 2⁵³, where it is not exact"),
@@ -264,14 +277,36 @@ fn exact(value: &Value, place: &str) -> Result<(), Error> {
     }
 }
 
+/// A control character that no escape but `\u` stands for.
+fn unwritten(byte: u8) -> bool {
+    byte.is_ascii_control() && !b"\n\r\t\x08\x0c".contains(&byte)
+}
+
+/// llguidance leaves out what it cannot write within a stretch of plain text.
+fn pattern(pattern: &str, place: String) -> Result<(), Error> {
+    fn plain(hir: &Hir) -> bool {
+        match hir.kind() {
+            HirKind::Literal(text) => !text.0.iter().copied().any(unwritten),
+            kind => kind.subs().iter().all(plain),
+        }
+    }
+    match regex_syntax::parse(pattern) {
+        Ok(hir) if !plain(&hir) => Err(refused(
+            place,
+            "it asks for a control character that is not written",
+        )),
+        // What is no expression is refused where it is compiled.
+        _ => Ok(()),
+    }
+}
+
 /// A mask cannot tell whether two names of free choice differ.
 fn enough(map: &Map<String, Value>, value: &Value, place: String) -> Result<(), Error> {
-    let required = map
-        .get("required")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
-    match value.as_u64() {
-        Some(count) if count > required as u64 + 1 => Err(refused(
+    let required = map.get("required").and_then(Value::as_array);
+    let required = required.into_iter().flatten().filter_map(Value::as_str);
+    let required = required.collect::<BTreeSet<_>>().len();
+    match value.as_f64() {
+        Some(count) if count > required as f64 + 1.0 => Err(refused(
             place,
             "at most one more than `required` has is supported",
         )),

@@ -125,7 +125,7 @@ fn numbers() {
 #[test]
 fn strings() {
     check(
-        json!({"type": "string", "minLength": 2, "maxLength": 4}),
+        json!({"type": "string", "minLength": 2, "maxLength": 4.0}),
         &[json!("ab"), json!("é😀"), json!("a\nbc")],
         &[json!("a"), json!("abcde"), json!("")],
     );
@@ -135,14 +135,27 @@ fn strings() {
         &[json!("ab-1"), json!("AB-12"), json!("x ab-12")],
     );
     check(
+        json!({"type": "string", "format": "date", "pattern": "^2"}),
+        &[json!("2024-02-29")],
+        &[json!("2023-02-29"), json!("1999-01-01")],
+    );
+    check(
+        json!({"type": "string", "pattern": "^[^\\x00-\\x1f]+$"}),
+        &[json!("ab")],
+        &[json!("a\nb")],
+    );
+    check(
         json!({"type": "string", "pattern": "b"}),
         &[json!("abc"), json!("b")],
         &[json!("ac")],
     );
     for (format, valid, invalid) in [
         ("date", "2024-02-29", "2024-13-01"),
+        ("date", "2000-02-29", "1900-02-29"),
         ("time", "12:30:00Z", "25:00:00Z"),
         ("date-time", "2024-02-29T12:30:00+01:00", "2024-02-29"),
+        ("date-time", "2023-12-31T23:59:59Z", "2023-02-29T12:30:00Z"),
+        ("time", "23:59:59.5Z", "12:59:60Z"),
         ("duration", "P3DT4H", "3 days"),
         ("email", "ann@example.org", "ann"),
         ("hostname", "www.example.org", "-a-"),
@@ -279,6 +292,41 @@ fn combinations_and_references() {
 }
 
 #[test]
+fn keywords_that_are_read_together_may_stand_apart() {
+    check(
+        json!({
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "items": [{"type": "null"}],
+            "allOf": [{"maxItems": 2}],
+            "additionalItems": {"type": "integer"},
+        }),
+        &[json!([null]), json!([null, 1])],
+        &[json!([null, "a"]), json!([null, 1, 2])],
+    );
+    check(
+        json!({
+            "type": "object",
+            "patternProperties": {"^n_": {}},
+            "allOf": [{"required": ["n_a"]}],
+            "additionalProperties": false,
+        }),
+        &[json!({"n_a": 1}), json!({"n_a": 1, "n_b": 2})],
+        &[json!({"n_b": 1}), json!({"n_a": 1, "a": 1})],
+    );
+}
+
+#[test]
+fn a_schema_within_a_grammar_is_followed_as_closely() {
+    let grammar = "start: date\ndate: %json {\n\"type\": \"string\", \"format\": \"date\"}\n";
+    let lark = |grammar: &str| Constraint::Lark(grammar.into());
+    let guide = guides().guide(&lark(grammar)).unwrap();
+    assert!(accepts(&guide, "\"2024-02-29\""));
+    assert!(!accepts(&guide, "\"2023-02-29\""));
+    let (place, _) = refusal(&lark(&format!("{grammar}wrong: )")));
+    assert!(place.starts_with("line 4,"), "{place}");
+}
+
+#[test]
 fn annotations_and_unknown_words_change_nothing() {
     check(
         json!({
@@ -315,6 +363,9 @@ fn what_masks_cannot_keep_is_refused_with_its_place() {
         ("format", json!("regex")),
         ("minProperties", json!(2)),
         ("const", json!(u64::MAX)),
+        ("const", json!(["a\0b"])),
+        ("enum", json!(["ab", "a\u{7f}b"])),
+        ("pattern", json!("^a\\x00b$")),
         ("multipleOf", json!(1_000_003)),
         ("$ref", json!("#/nowhere")),
         ("$ref", json!("http://example.org/schema")),
@@ -326,6 +377,8 @@ fn what_masks_cannot_keep_is_refused_with_its_place() {
             "{reason}"
         );
     }
+    let name = json!({"patternProperties": {"a\u{1}b": {}}});
+    assert_eq!(refusal(&schema(name)).0, "/patternProperties/a\u{1}b");
     let in_definition = json!({"$ref": "#/$defs/a", "$defs": {"a": {"not": {}}, "b": {"if": 1}}});
     assert_eq!(refusal(&schema(in_definition)).0, "/$defs/a/not");
     assert_eq!(

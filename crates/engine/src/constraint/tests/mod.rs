@@ -6,6 +6,7 @@ mod keywords;
 mod measure;
 mod random;
 mod schemas;
+mod suite;
 
 use std::sync::Arc;
 
