@@ -3,7 +3,7 @@
 // Every engine gets the same token ids, a line at a time, until so many tokens are predicted. PROGRAM is a Python with
 // requirements.txt beside this file.
 
-import {execFileSync} from "node:child_process";
+import {execFileSync, spawnSync} from "node:child_process";
 import {mkdtempSync, readFileSync, rmSync} from "node:fs";
 import {tmpdir} from "node:os";
 import {basename, extname, join} from "node:path";
@@ -53,7 +53,8 @@ async function sequencesOf(count) {
 
 const pack = (out, ...options) => {
     const binary = process.env.TINDERBOX ?? here("../../target/release/tinderbox");
-    execFileSync(binary, ["pack", "--model", file, "--embedding", "q4_1", "--out", out, ...options], {stdio: "ignore"});
+    const {error, status, stderr} = spawnSync(binary, ["pack", "--model", file, "--embedding", "q4_1", "--out", out, ...options], {encoding: "utf8"});
+    if (error || status !== 0) throw error ?? new Error(stderr.trim());
 };
 
 /** Makes the file of some weights. */
