@@ -130,6 +130,27 @@ impl Decoder {
         }
     }
 
+    /// Runs a step of each shape there is, so that a GPU compiles its kernels now and no request waits for them; those of
+    /// adapters come with the first one. What it writes to the cache is of no sequence.
+    ///
+    /// # Errors
+    /// A failed device.
+    pub async fn warm_up(&mut self) -> Result<(), Error> {
+        for rows in [1, 2, 4, FEW, TILE] {
+            let rows = rows.min(self.context).min(self.blocks * self.block_size) as u32;
+            let step = Step {
+                tokens: vec![0; rows as usize],
+                positions: (0..rows).collect(),
+                sequences: vec![0; rows as usize],
+                tables: vec![(0..rows.div_ceil(self.block_size as u32)).collect()],
+                outputs: (0..rows).collect(),
+                adapters: Vec::new(),
+            };
+            self.forward(&step, Want::Argmax).await?;
+        }
+        Ok(())
+    }
+
     /// All layers, and the logits of the output rows, `[outputs, vocab]`, where there are any.
     fn logits(&mut self, step: &Step, rows: &Rows) -> Option<Tensor<2>> {
         let mut x = self

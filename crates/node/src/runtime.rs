@@ -108,7 +108,14 @@ impl Serving {
         let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                let engine = match block_on(load(&settings, &local.path, admit)) {
+                let loaded = block_on(async {
+                    let mut loaded = load(&settings, &local.path, admit).await?;
+                    if !loaded.selected.is_cpu() {
+                        loaded.decoder.warm_up().await?;
+                    }
+                    anyhow::Ok(loaded)
+                });
+                let engine = match loaded {
                     Ok(loaded) => {
                         let (engine, parts) = assemble(&settings, &local, adapters, loaded);
                         // The receiver waits for exactly this message.

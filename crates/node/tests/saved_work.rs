@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Server;
+use common::{Server, tinderbox};
 use futures::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -78,4 +78,44 @@ async fn guesses_change_no_answer_and_health_tells_how_many_were_right() {
     };
     assert!(told(&guessing).await.contains("guessed_tokens"));
     assert!(!told(&plain).await.contains("guessed_tokens"));
+}
+
+/// Each kernel that a GPU compiles is in the log; after the start there are no more.
+#[tokio::test]
+async fn no_request_waits_for_a_gpu_to_compile() {
+    let gpu = tinderbox().args(["doctor", "--device", "gpu"]).output();
+    let gpu = gpu.unwrap();
+    if !gpu.status.success() {
+        eprintln!("SKIP: {}", String::from_utf8_lossy(&gpu.stderr));
+        return;
+    }
+    let server = Server::start(|command| {
+        command.args(["--device", "gpu", "--context", "256"]);
+        command.env("RUST_LOG", "warn,tinderbox=info,cubecl_wgpu=trace");
+    });
+    let compiled = || {
+        server
+            .process
+            .log()
+            .matches("compiling WGSL module")
+            .count()
+    };
+    let before = compiled();
+    assert!(before > 0, "{}", server.process.log());
+
+    let ask = |length: u32, temperature: u32, n: u32| {
+        let prompt: Vec<u32> = (0..length).map(|at| 4 + at % 60).collect();
+        let body = json!({"prompt": prompt, "max_tokens": 4, "temperature": temperature, "n": n, "ignore_eos": true});
+        post(&server, "/v1/completions", body)
+    };
+    for (length, temperature, n) in [(1, 0, 1), (100, 0, 1), (7, 1, 1), (40, 1, 6)] {
+        ask(length, temperature, n).await;
+        assert_eq!(
+            compiled(),
+            before,
+            "{length} tokens, {n} answers at {temperature}"
+        );
+    }
+    join_all((1..12).map(|length| ask(length, 0, 1))).await;
+    assert_eq!(compiled(), before, "eleven at once");
 }

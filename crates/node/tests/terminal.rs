@@ -209,7 +209,7 @@ fn a_bench_writes_down_where_the_time_went() {
     assert!(
         cpu["kernels"]
             .iter()
-            .any(|name| name.starts_with("linear Q")),
+            .any(|name| name.starts_with("linear F32 ")),
         "{cpu:?}"
     );
 

@@ -120,7 +120,7 @@ type Case = (
 #[test]
 #[allow(clippy::result_large_err)]
 fn flags_of_each_subcommand_win_over_their_variable_and_that_over_the_file() {
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
         (
             "run",
             "prompt",

@@ -40,7 +40,8 @@ impl Process {
     pub fn serve(set: impl FnOnce(&mut Command)) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let mut command = tinderbox();
-        command.args(["serve", "--port", "0", "--device", "cpu"]);
+        command.args(["serve", "--port", "0"]);
+        command.env("TINDERBOX_DEVICE", "cpu");
         command.env("TINDERBOX_MODEL", tiny_model(folder.path()));
         command.stdout(Stdio::piped());
         command.stderr(File::create(folder.path().join("log")).unwrap());
