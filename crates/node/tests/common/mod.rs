@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test uses a part.
 
 #[path = "../../../engine/tests/engine/tiny_file.rs"]
-mod tiny_file;
+pub mod tiny_file;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

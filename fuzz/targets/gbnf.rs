@@ -2,9 +2,9 @@
 
 #![no_main]
 
-mod bytes;
+mod common;
 
 use libfuzzer_sys::fuzz_target;
 use tinderbox_protocol::Constraint;
 
-fuzz_target!(|grammar: &str| bytes::compile(Constraint::Gbnf(grammar.into())));
+fuzz_target!(|grammar: &str| common::compile(Constraint::Gbnf(grammar.into())));

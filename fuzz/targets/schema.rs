@@ -2,13 +2,13 @@
 
 #![no_main]
 
-mod bytes;
+mod common;
 
 use libfuzzer_sys::fuzz_target;
 use tinderbox_protocol::Constraint;
 
 fuzz_target!(|schema: &[u8]| {
     if let Ok(schema) = serde_json::from_slice(schema) {
-        bytes::compile(Constraint::JsonSchema(schema));
+        common::compile(Constraint::JsonSchema(schema));
     }
 });
