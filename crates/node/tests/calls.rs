@@ -26,10 +26,7 @@ const TEMPLATES: [(&str, &str, &str); 3] = [
 /// The tiny model with what JSON is made of in place of its pairs, and a mark of Mistral's.
 fn model(folder: &Path, shown: &str) -> PathBuf {
     let messages = "{% for m in messages %}{{ m.content }}{% endfor %}";
-    let template = format!(
-        "{{% if tools %}}{{{{ {} }}}}{{% endif %}}{messages}",
-        json!(shown)
-    );
+    let template = format!("{{% if tools %}}{{{{ '{shown}' }}}}{{% endif %}}{messages}");
     let mut file = tiny_file::tiny(CONTEXT, true, &template);
     for (key, entry) in &mut file.metadata {
         match (key.as_str(), entry) {
