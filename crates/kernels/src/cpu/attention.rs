@@ -2,12 +2,15 @@
 
 use half::f16;
 
-use super::dot::{F16, F32, Float, Floats};
+use super::dot::{F16, F32, Float, Floats, LINE};
 use super::isa::{Isa, Job};
 use super::simd::Simd;
 use super::threads::{self, Shared};
 use crate::reference::normalize;
 use crate::{AttentionSpec, Norm, RopeSpec};
+
+/// Tokens that are fetched ahead of the one that is computed.
+const AHEAD: usize = 8;
 
 /// A number of the cache.
 pub(crate) trait Cell: Copy + Send + Sync + 'static {
@@ -187,6 +190,7 @@ impl<C: Cell> Heads<'_, C> {
         let padded = tokens.len().next_multiple_of(S::LANES);
         let mut scores = vec![f32::MIN; N * padded];
         for (t, &token) in tokens.iter().enumerate() {
+            fetch::<S, C>(keys, tokens.get(t + AHEAD), dim);
             let key = keys[token..][..dim].as_ptr().cast();
             // SAFETY: `key` is `dim` cells, each query as many floats, in whole vectors.
             let dots = unsafe { Floats::<C::Format>::dot::<S, N>(key, dim, queries) };
@@ -214,6 +218,17 @@ impl<C: Cell> Heads<'_, C> {
             }
         }
         N
+    }
+}
+
+/// Fetches the `len` cells of a token that comes later: what a head reads of a token and of the next lies apart.
+#[inline(always)]
+fn fetch<S: Simd, C: Cell>(cells: &[C], token: Option<&usize>, len: usize) {
+    if let Some(&token) = token {
+        let at = cells.as_ptr().wrapping_add(token).cast::<u8>();
+        for line in (0..len * size_of::<C>()).step_by(LINE) {
+            S::prefetch(at.wrapping_add(line));
+        }
     }
 }
 
@@ -259,6 +274,7 @@ unsafe fn mix<S: Simd, C: Cell, const N: usize, const D: usize>(
     unsafe {
         let mut sums = [[S::splat(0.0); D]; N];
         for (t, &token) in tokens.iter().enumerate() {
+            fetch::<S, C>(&values[d..], tokens.get(t + AHEAD), D * S::LANES);
             let value = values[token + d..][..D * S::LANES].as_ptr();
             for n in 0..N {
                 let weight = S::splat(scores[n * padded + t]);

@@ -81,7 +81,7 @@ pub(crate) trait Weights: 'static {
 }
 
 /// Bytes of a line of the cache.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 /// How far ahead weights are fetched: processors follow a stream themselves, but not from page to page.
 const AHEAD: usize = 2048;
 
