@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream;
 use tinderbox_protocol::{Error, Event, EventStream};
 
-use crate::adapters::Lease;
+use crate::adapters::{Lease, Words};
 use crate::sequence::Sequence;
 use crate::shared::{Place, Shared};
 use crate::{Stats, Submission, Vocabulary};
@@ -69,8 +69,8 @@ impl Handle {
             .unwrap_or_else(|| self.shared.fresh_seed());
         let bounds = (self.shared.context, self.shared.vocab);
         let (sender, events) = async_channel::unbounded();
-        let words = &*self.vocabulary;
-        let mut sequence = Sequence::new(submission, bounds, seed, words, place, sender)?;
+        let words = Words::of(&*self.vocabulary, lease.as_ref());
+        let mut sequence = Sequence::new(submission, bounds, seed, &words, place, sender)?;
         sequence.lease = lease;
         self.submissions
             .try_send(sequence)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tinderbox_model::{ChatTemplate, Error as ModelError, Tokenizer};
+use tinderbox_model::{Additions, ChatTemplate, Error as ModelError, Tokenizer};
 use tinderbox_protocol::{Chat, Error, Prompt};
 
 use crate::Vocabulary;
@@ -14,6 +14,12 @@ pub(crate) struct Prompts {
     pub template: Option<ChatTemplate>,
     /// Bytes of the longest token: a text of `n` bytes has at least `n / longest` tokens.
     longest: usize,
+}
+
+/// What an adapter has of its own; where it has nothing, the checkpoint's is used.
+pub(crate) struct Own {
+    pub template: Option<ChatTemplate>,
+    pub additions: Option<Additions>,
 }
 
 /// A prompt in token ids.
@@ -56,12 +62,11 @@ impl Prompts {
                 ids,
                 added_bos: false,
             }),
-            Source::Text(text, special) => self.tokenize(&text, special),
+            Source::Text(text, special) => self.tokenize(&text, special, None),
         }
     }
 
-    /// The token ids of a prompt that must fit `context` tokens, by an adapter's `template` where it
-    /// has one. A text that cannot is not
+    /// The token ids of a prompt that must fit `context` tokens, for an adapter that has its `own`. A text that cannot is not
     /// tokenized as a whole, so that ten megabytes cost no more than a full context.
     ///
     /// # Errors
@@ -69,11 +74,13 @@ impl Prompts {
     pub fn encode_within(
         &self,
         prompt: Prompt,
-        template: Option<&ChatTemplate>,
+        own: Option<&Own>,
         context: usize,
         max_tokens: Option<usize>,
         truncate: bool,
     ) -> Result<Tokens, Error> {
+        let template = own.and_then(|own| own.template.as_ref());
+        let additions = own.and_then(|own| own.additions.as_ref());
         let (text, special) = match self.source(prompt, template)? {
             Source::Ids(ids) => {
                 return Ok(Tokens {
@@ -83,16 +90,17 @@ impl Prompts {
             }
             Source::Text(text, special) => (text, special),
         };
-        let most = context.saturating_mul(self.longest);
+        let longest = self.longest.max(additions.map_or(0, Additions::longest));
+        let most = context.saturating_mul(longest);
         if text.len() <= most {
-            return self.tokenize(&text, special);
+            return self.tokenize(&text, special, additions);
         }
         if truncate {
             // The end alone fills the context; the engine cuts it to size.
             let end = &text[text.floor_char_boundary(text.len() - most)..];
-            return self.tokenize(end, special);
+            return self.tokenize(end, special, additions);
         }
-        let prompt = text.len().div_ceil(self.longest);
+        let prompt = text.len().div_ceil(longest);
         Err(Error::ContextOverflow {
             context,
             prompt,
@@ -153,10 +161,15 @@ impl Prompts {
         })
     }
 
-    fn tokenize(&self, text: &str, special: Option<bool>) -> Result<Tokens, Error> {
+    fn tokenize(
+        &self,
+        text: &str,
+        special: Option<bool>,
+        additions: Option<&Additions>,
+    ) -> Result<Tokens, Error> {
         let ids = self
             .tokenizer
-            .encode(text, special)
+            .encode_with(text, special, additions)
             .map_err(|error| Error::Invalid {
                 field: "prompt".into(),
                 reason: error.to_string(),

@@ -9,7 +9,7 @@ use tinderbox_protocol::{
 };
 
 use crate::Submission;
-use crate::adapters::Lease;
+use crate::adapters::{Lease, Words};
 use crate::blocks::{Blocks, Content};
 use crate::constraint::Walk;
 use crate::draft::draft;
@@ -337,7 +337,8 @@ impl Sequence {
 
     fn score(&mut self, row: &[f32], desk: &Desk) -> Result<(), Error> {
         let count = self.prompt_logprobs.unwrap_or(0);
-        let entry = entry(row, self.tokens[self.next_score], count, desk.vocabulary)?;
+        let words = Words::of(desk.vocabulary, self.lease.as_ref());
+        let entry = entry(row, self.tokens[self.next_score], count, &words)?;
         self.next_score += 1;
         if let Some(started) = &mut self.started {
             started.prompt.push(entry);
@@ -366,9 +367,8 @@ impl Sequence {
             .sampler
             .choose(row, mask.transpose()?, &mut desk.candidates)
             .ok_or_else(no_distribution)?;
-        let logprob = self
-            .logprobs
-            .map(|count| entry(row, id, count, desk.vocabulary));
+        let words = Words::of(desk.vocabulary, self.lease.as_ref());
+        let logprob = self.logprobs.map(|count| entry(row, id, count, &words));
         Ok((id, logprob.transpose()?))
     }
 
@@ -377,13 +377,14 @@ impl Sequence {
         &mut self,
         id: u32,
         logprob: Option<TokenLogprob>,
-        words: &dyn Vocabulary,
+        vocabulary: &dyn Vocabulary,
     ) -> Result<bool, Error> {
         self.tokens.push(id);
         self.sampler.record(id);
         let generated = self.generated();
         let may_stop = generated > self.min_tokens;
         let ends = may_stop && self.ends.contains(&id);
+        let words = Words::of(vocabulary, self.lease.as_ref());
         let special = words.is_special(id);
         let shown = match special {
             true => self.show_special,

@@ -77,8 +77,9 @@ impl Service {
         budget: u64,
         model: Config,
     ) -> Service {
+        let tokenizer = self.prompts.tokenizer.clone();
         Service {
-            adapters: Some(Pool::new(store, budget, model)),
+            adapters: Some(Pool::new(store, budget, model, tokenizer)),
             ..self
         }
     }
@@ -125,10 +126,9 @@ impl Service {
         let place = self.handle.enter()?;
         let lease = self.adapter(request.adapter.as_ref()).await?;
         let resident = lease.as_ref().map(|lease| &*lease.resident);
-        let template = resident.and_then(|resident| resident.template.as_ref());
         let tokens = self.prompts.encode_within(
             request.prompt,
-            template,
+            resident.map(|resident| &resident.own),
             self.handle.context(),
             request.max_tokens,
             request.truncate_prompt,

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use tinderbox_protocol::{AdapterCard, AdapterSource, Error};
 
 pub(crate) use pool::{Lease, Pool};
-pub(crate) use resident::{Resident, name};
+pub(crate) use resident::{Resident, Words, name};
 pub(crate) use slots::Slots;
 
 /// The files of an adapter's folder that are read; of the first two there must be both.

@@ -8,7 +8,7 @@ use async_channel::{Receiver, Sender};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use tinderbox_model::Config;
+use tinderbox_model::{Config, Tokenizer};
 use tinderbox_protocol::{Adapter, AdapterSource, Error};
 
 use super::resident::{Resident, mismatch, name};
@@ -26,6 +26,8 @@ struct Inside {
     store: Arc<dyn AdapterStore>,
     /// What adapters are read for.
     model: Config,
+    /// Knows its tokens already.
+    tokenizer: Arc<Tokenizer>,
     /// Most bytes of adapters in memory.
     budget: u64,
     /// Of [`Resident::number`].
@@ -84,12 +86,18 @@ impl Drop for Bell {
 
 impl Pool {
     /// A pool of `budget` bytes for the adapters of a model.
-    pub fn new(store: Arc<dyn AdapterStore>, budget: u64, model: Config) -> Pool {
+    pub fn new(
+        store: Arc<dyn AdapterStore>,
+        budget: u64,
+        model: Config,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Pool {
         // Where readings are not shared, turns keep two from bringing the same.
         let reading = if store.shares() { READING } else { 1 };
         Pool(Arc::new(Inside {
             store,
             model,
+            tokenizer,
             budget,
             numbers: AtomicU64::new(0),
             reading: async_channel::bounded(reading),
@@ -212,7 +220,8 @@ impl Pool {
         let (sender, opened) = oneshot::channel();
         self.0.store.compute(Box::new(move || {
             // Nobody waits any more where the request is gone.
-            let _ = sender.send(Resident::open(number, &adapter, files, &inside.model));
+            let (model, tokenizer) = (&inside.model, &inside.tokenizer);
+            let _ = sender.send(Resident::open(number, &adapter, files, model, tokenizer));
         }));
         let opened = opened.await;
         let opened = opened.map_err(|_| Error::Internal("an adapter was not read".into()))?;

@@ -1,23 +1,26 @@
 //! From an adapter's files to an adapter in memory.
 
 use futures::FutureExt;
-use tinderbox_model::{ChatTemplate, Config, Error as ModelError, Lora, MemoryStorage};
+use tinderbox_model::{
+    AdapterText, Additions, Config, Error as ModelError, Lora, MemoryStorage, Tokenizer,
+};
 use tinderbox_protocol::{Adapter, Error, Merge};
 
-use super::{ADAPTER_FILES, AdapterFiles};
+use super::{ADAPTER_FILES, AdapterFiles, Lease};
+use crate::Vocabulary;
+use crate::prompts::Own;
 
 /// An adapter in memory.
 pub(crate) struct Resident {
     /// Never that of another, so that what was computed with this one is known by it.
     pub number: u64,
     pub lora: Lora,
-    /// Its own, where it has one.
-    pub template: Option<ChatTemplate>,
+    pub own: Own,
 }
 
 impl Resident {
     /// Reads what a request names: one adapter, or several that are merged. The template is that of
-    /// the first that has one.
+    /// the first that has one, and so are the names of tokens.
     ///
     /// # Errors
     /// [`Error::AdapterMismatch`] with the file and what is wrong in it.
@@ -26,13 +29,18 @@ impl Resident {
         adapter: &Adapter,
         files: Vec<AdapterFiles>,
         model: &Config,
+        tokenizer: &Tokenizer,
     ) -> Result<Resident, Error> {
         let mut parts = Vec::new();
         for (id, files) in adapter.ids.iter().zip(files) {
             let part = read(files, model).map_err(|error| mismatch(id, error.to_string()))?;
             parts.push(part);
         }
-        let template = parts.iter_mut().find_map(|(_, template)| template.take());
+        let template = parts.iter_mut().find_map(|(_, text)| text.template.take());
+        let named = parts.iter_mut().find(|(_, text)| !text.added.is_empty());
+        let added = named.map(|(_, text)| std::mem::take(&mut text.added));
+        let additions = Additions::new(added.unwrap_or_default(), tokenizer);
+        let additions = additions.map_err(|reason| mismatch(&name(adapter), reason))?;
         let mut loras: Vec<Lora> = parts.into_iter().map(|(lora, _)| lora).collect();
         let lora = match loras.pop() {
             Some(only) if loras.is_empty() && adapter.merge == Merge::default() => only,
@@ -46,15 +54,15 @@ impl Resident {
         Ok(Resident {
             number,
             lora,
-            template,
+            own: Own {
+                template,
+                additions,
+            },
         })
     }
 }
 
-fn read(
-    mut files: AdapterFiles,
-    model: &Config,
-) -> Result<(Lora, Option<ChatTemplate>), ModelError> {
+fn read(mut files: AdapterFiles, model: &Config) -> Result<(Lora, AdapterText), ModelError> {
     let mut take = |name: &'static str| {
         files.remove(name).ok_or_else(|| ModelError::Adapter {
             file: name.to_owned(),
@@ -67,8 +75,39 @@ fn read(
     let lora = Lora::open(&config, &tensors, model).now_or_never();
     let lora = lora.expect("memory is read at once")?;
     let file = |name: &str| files.get(name).map(Vec::as_slice);
-    let template = tinderbox_model::adapter_template(file, model.vocab)?;
-    Ok((lora, template))
+    let text = tinderbox_model::adapter_text(file, model.vocab)?;
+    Ok((lora, text))
+}
+
+/// A vocabulary, with the names that an adapter gives.
+pub(crate) struct Words<'a> {
+    base: &'a dyn Vocabulary,
+    additions: Option<&'a Additions>,
+}
+
+impl<'a> Words<'a> {
+    /// The vocabulary for a sequence with this adapter, or none.
+    pub fn of(base: &'a dyn Vocabulary, lease: Option<&'a Lease>) -> Words<'a> {
+        let additions = lease.and_then(|lease| lease.resident.own.additions.as_ref());
+        Words { base, additions }
+    }
+}
+
+impl Vocabulary for Words<'_> {
+    fn bytes(&self, id: u32) -> Vec<u8> {
+        let named = self.additions.and_then(|additions| additions.named(id));
+        named.map_or_else(|| self.base.bytes(id), |added| added.text.clone().into())
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        let named = self.additions.and_then(|additions| additions.named(id));
+        let special = named.and_then(|added| added.special);
+        special.unwrap_or_else(|| self.base.is_special(id))
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        self.base.end_tokens()
+    }
 }
 
 /// An adapter's name, for people.

@@ -508,6 +508,52 @@ fn an_adapters_own_template_is_used_else_that_of_the_model_else_there_is_none() 
     ));
 }
 
+#[test]
+fn an_adapters_names_for_tokens_are_read_and_written_in_its_requests_alone() {
+    let decoder = br#"{"added_tokens_decoder": {"62": {"content": "<mark>", "special": true}}}"#;
+    let shelf = Arc::new(Shelf {
+        more: BTreeMap::from([
+            ("added_tokens.json", br#"{"<ahoy>": 63}"#.to_vec()),
+            ("tokenizer_config.json", decoder.to_vec()),
+        ]),
+        ..Shelf::default()
+    });
+    house(4, &shelf, paper(), async |service: &Service| {
+        let ask = async |adapter: &[&str], always: u32| {
+            let prompt = Prompt::Text {
+                text: "ab<ahoy>c<mark>".into(),
+                add_special_tokens: Some(false),
+            };
+            let sampling = tinderbox_protocol::Sampling {
+                logit_bias: [(always, 100.0)].into(),
+                ..greedy()
+            };
+            let asked = Request {
+                prompt,
+                sampling,
+                logprobs: Some(0),
+                ..request(named(adapter), 2)
+            };
+            collect(service.generate(asked).await.unwrap()).await
+        };
+        let prompt = |answer: &Answer| answer.started.as_ref().unwrap().prompt_tokens;
+        let bytes = |answer: &Answer| answer.tokens[0].logprob.as_ref().unwrap().bytes.clone();
+
+        let own = ask(&["a"], 63).await;
+        assert_eq!(prompt(&own), ["ab", "<ahoy>", "c", "<mark>"].len());
+        assert_eq!(own.text(), "<ahoy><ahoy>");
+        assert_eq!(bytes(&own), b"<ahoy>");
+        let mark = ask(&["a"], 62).await;
+        assert!(mark.tokens[0].special && mark.text().is_empty());
+
+        let base = ask(&[], 63).await;
+        assert!(prompt(&base) > prompt(&own));
+        assert_eq!(base.text(), "x yx y");
+        assert_eq!(bytes(&base), b"x y");
+        assert!(!ask(&[], 62).await.tokens[0].special);
+    });
+}
+
 /// The real decoder on the tiny file.
 fn decoder() -> DecoderRunner {
     let load = LoadOptions {

@@ -1,44 +1,65 @@
 //! What an adapter's folder says of text: a chat template of its own, and tokens it adds.
 
 use super::Fields;
-use crate::{ChatTemplate, Error};
+use crate::{Added, ChatTemplate, Error};
 
 const SETTINGS: &str = "tokenizer_config.json";
 const ADDED: &str = "added_tokens.json";
 
-/// The chat template of an adapter's folder, where it has one. The files are given by name.
+/// What [`adapter_text`] finds.
+#[derive(Default)]
+pub struct AdapterText {
+    /// The chat template, where it has one.
+    pub template: Option<ChatTemplate>,
+    /// Tokens it names, each within the model's vocabulary.
+    pub added: Vec<Added>,
+}
+
+/// What an adapter's folder says of text. The files are given by name.
 ///
 /// # Errors
 /// A file or template that is broken; [`Error::Adapter`] for a token beyond the model's `vocab`.
-pub fn adapter_template<'a>(
+pub fn adapter_text<'a>(
     file: impl Fn(&str) -> Option<&'a [u8]>,
     vocab: usize,
-) -> Result<Option<ChatTemplate>, Error> {
+) -> Result<AdapterText, Error> {
     let read = |name| {
         file(name)
             .map(|bytes| Fields::parse(name, bytes))
             .transpose()
     };
     let settings = read(SETTINGS)?.unwrap_or_default();
-    // A text to its id, and an id to what is known of it.
-    let added = read(ADDED)?.unwrap_or_default();
-    for (text, id) in added.iter() {
-        known(ADDED, text, id.as_u64(), vocab)?;
+    // A text to its id, and an id to what is known of it, which counts where both name a token.
+    let names = read(ADDED)?.unwrap_or_default();
+    let mut added = Vec::new();
+    for (text, id) in names.iter() {
+        added.push(known(ADDED, text, id.as_u64(), None, vocab)?);
     }
     if let Some(tokens) = settings.object("added_tokens_decoder")? {
         for (id, token) in tokens.iter() {
             let text = token["content"].as_str().unwrap_or_default();
-            known(SETTINGS, text, id.parse().ok(), vocab)?;
+            let special = token["special"].as_bool();
+            added.push(known(SETTINGS, text, id.parse().ok(), special, vocab)?);
         }
     }
-    super::template(file("chat_template.jinja"), &settings)
+    let template = super::template(file("chat_template.jinja"), &settings)?;
+    Ok(AdapterText { template, added })
 }
 
-fn known(file: &str, text: &str, id: Option<u64>, vocab: usize) -> Result<(), Error> {
+fn known(
+    file: &str,
+    text: &str,
+    id: Option<u64>,
+    special: Option<bool>,
+    vocab: usize,
+) -> Result<Added, Error> {
     let reason = match id {
-        Some(id) if id < vocab as u64 => return Ok(()),
+        Some(id) if id < vocab as u64 => {
+            let (text, id) = (text.to_owned(), id as u32);
+            return Ok(Added { text, id, special });
+        }
         Some(id) => format!(
-            "has the id {id}, and the model has {vocab} tokens; adapters that add tokens are not supported"
+            "has the id {id}, and the model has {vocab} tokens; a new one would need a row of the embedding, which is no low-rank product"
         ),
         None => "has no id".to_owned(),
     };
@@ -55,9 +76,9 @@ mod tests {
 
     use super::*;
 
-    fn read(files: &[(&str, &str)]) -> Result<Option<ChatTemplate>, Error> {
+    fn read(files: &[(&str, &str)]) -> Result<AdapterText, Error> {
         let find = |name: &str| files.iter().find(|file| file.0 == name);
-        adapter_template(|name| find(name).map(|file| file.1.as_bytes()), 10)
+        adapter_text(|name| find(name).map(|file| file.1.as_bytes()), 10)
     }
 
     #[test]
@@ -68,11 +89,11 @@ mod tests {
             (&[settings][..], "settings"),
             (&[settings, jinja][..], "jinja"),
         ] {
-            let template = read(files).unwrap().unwrap();
+            let template = read(files).unwrap().template.unwrap();
             assert_eq!(template.render(&Chat::default(), None, None).unwrap(), text);
         }
-        assert!(read(&[]).unwrap().is_none());
-        assert!(read(&[(SETTINGS, "{}")]).unwrap().is_none());
+        assert!(read(&[]).unwrap().template.is_none());
+        assert!(read(&[(SETTINGS, "{}")]).unwrap().template.is_none());
         assert!(read(&[(SETTINGS, "{")]).is_err());
     }
 
@@ -80,13 +101,19 @@ mod tests {
     fn a_token_beyond_the_vocabulary_is_refused_by_name() {
         let decoder =
             |id: u32| format!(r#"{{"added_tokens_decoder": {{"{id}": {{"content": "<x>"}}}}}}"#);
-        assert!(read(&[(SETTINGS, &decoder(9)), (ADDED, r#"{"<y>": 9}"#)]).is_ok());
-        let beyond = read(&[(SETTINGS, &decoder(10))]).unwrap_err().to_string();
+        let both = [(SETTINGS, &*decoder(9)), (ADDED, r#"{"<y>": 8}"#)];
+        let added = read(&both).unwrap().added;
+        let added = added.iter().map(|added| (&*added.text, added.id));
+        assert_eq!(added.collect::<Vec<_>>(), [("<y>", 8), ("<x>", 9)]);
+        let beyond = read(&[(SETTINGS, &decoder(10))]).err().unwrap().to_string();
         assert!(
             beyond.contains("`<x>`") && beyond.contains("10 tokens"),
             "{beyond}"
         );
-        let beyond = read(&[(ADDED, r#"{"<y>": 12}"#)]).unwrap_err().to_string();
+        let beyond = read(&[(ADDED, r#"{"<y>": 12}"#)])
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
             beyond.starts_with("added_tokens.json: token `<y>`"),
             "{beyond}"

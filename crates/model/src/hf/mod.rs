@@ -13,7 +13,7 @@ use crate::checkpoint::{Placed, Tensors};
 use crate::config::Family;
 use crate::storage::{self, Storage};
 use crate::{ChatTemplate, Checkpoint, Config, Error, TensorInfo, Tokenizer};
-pub use adapter::adapter_template;
+pub use adapter::{AdapterText, adapter_text};
 pub(crate) use fields::Fields;
 pub(crate) use names::canonical;
 

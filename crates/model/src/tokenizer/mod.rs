@@ -1,5 +1,6 @@
 //! Text to token ids and back, as the checkpoint's own tokenizer does it.
 
+mod additions;
 mod alphabet;
 mod bpe;
 mod gguf;
@@ -10,7 +11,9 @@ mod split;
 mod vocabulary;
 
 use crate::Error;
+pub use additions::{Added, Additions};
 use bpe::{Bpe, SPACE};
+use specials::Piece;
 
 /// Most bytes of one text; ids and offsets within it are 32 bits wide.
 const TEXT_LIMIT: usize = 1 << 30;
@@ -82,26 +85,58 @@ impl Tokenizer {
     /// # Errors
     /// A text above 1 GiB, or one the tokenizer refuses.
     pub fn encode(&self, text: &str, add_special_tokens: Option<bool>) -> Result<Vec<u32>, Error> {
+        self.encode_with(text, add_special_tokens, None)
+    }
+
+    /// [`encode`](Tokenizer::encode), where the names of an adapter's tokens are found before anything else.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_with(
+        &self,
+        text: &str,
+        add_special_tokens: Option<bool>,
+        additions: Option<&Additions>,
+    ) -> Result<Vec<u32>, Error> {
         if text.len() > TEXT_LIMIT {
             return Err(self.error(format!(
                 "text of {} bytes, at most {TEXT_LIMIT}",
                 text.len()
             )));
         }
-        let ids = match &self.core {
-            Core::Own(bpe) => bpe.encode(text),
-            Core::Library { library, .. } => {
-                let encoding = library.encode_fast(text, false);
-                encoding
-                    .map_err(|e| self.error(e.to_string()))?
-                    .get_ids()
-                    .to_vec()
+        let ids = match additions {
+            None => self.plain(text)?,
+            Some(additions) => {
+                let mut ids = Ok(Vec::new());
+                additions.specials.split(text, |piece| {
+                    let Ok(all) = &mut ids else { return };
+                    match piece {
+                        Piece::Token(id) => all.push(id),
+                        Piece::Text(text) => match self.plain(text) {
+                            Ok(more) => all.extend(more),
+                            Err(error) => ids = Err(error),
+                        },
+                    }
+                });
+                ids?
             }
         };
         if add_special_tokens == Some(false) {
             return Ok(ids);
         }
         Ok([&self.marks.before[..], &ids, &self.marks.after].concat())
+    }
+
+    /// The ids of a text, with nothing around it.
+    fn plain(&self, text: &str) -> Result<Vec<u32>, Error> {
+        match &self.core {
+            Core::Own(bpe) => Ok(bpe.encode(text)),
+            Core::Library { library, .. } => {
+                let encoding = library.encode_fast(text, false);
+                let encoding = encoding.map_err(|e| self.error(e.to_string()))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+        }
     }
 
     /// Text of the tokens, special ones included. Bytes that are no UTF-8 become U+FFFD; a space
