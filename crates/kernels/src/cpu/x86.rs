@@ -140,7 +140,7 @@ impl Simd for Avx512 {
 /// Four `vpdpwssd` in turn, each with the next pair of `x`.
 ///
 /// LLVM takes the intrinsic apart: a broadcast, `vpmaddwd` and `vpaddd` have less latency. But there are chains enough to
-/// fill it, and three times the instructions cost half the speed.
+/// fill it, and three times the instructions cost a fifth of the speed where a processor makes two a cycle (BENCHMARKS.md).
 ///
 /// # Safety
 /// `x` is readable for four pairs.

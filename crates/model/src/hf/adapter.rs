@@ -1,4 +1,4 @@
-//! What an adapter's folder says of text: a chat template of its own, and tokens it adds.
+//! What an adapter's folder says of text: a chat template of its own, and names of tokens.
 
 use super::Fields;
 use crate::{Added, ChatTemplate, Error};

@@ -76,6 +76,12 @@ impl Drop for Member<'_> {
 impl Team {
     fn share(&self, tasks: usize, task: Task) {
         let tasks = u32::try_from(tasks).expect("so many tasks have no memory to write to");
+        // Else a task of this piece would go on with the next one's.
+        let done = self.done.load(Ordering::Relaxed);
+        assert!(
+            done == self.tasks.load(Ordering::Relaxed),
+            "a task that is shared shares nothing itself"
+        );
         let piece = (self.ticket.load(Ordering::Relaxed) >> 32) + 1;
         // Nobody reads these now: no task of the last piece is left, and there are some of this one only below.
         let at = (&raw const task).cast_mut().cast();
@@ -221,6 +227,20 @@ mod tests {
             });
         });
         assert_eq!(total.into_inner(), 4 * 200 * 45);
+    }
+
+    #[test]
+    fn a_task_that_shares_is_refused_where_it_would_lose_its_own_piece() {
+        with_threads(2, || {
+            let nested = AssertUnwindSafe(|| {
+                join(|| {
+                    // SAFETY: `join` put it there, and the pool has two threads.
+                    let team = unsafe { &*TEAM.get() };
+                    team.share(2, &|_| team.share(2, &|_| ()));
+                });
+            });
+            assert!(catch_unwind(nested).is_err());
+        });
     }
 
     #[test]

@@ -14,16 +14,11 @@ const TRACKS: [(Track, &str); 3] = [
 pub fn of(spans: &[Span]) -> Value {
     let names = TRACKS.iter().map(|(track, name)| {
         let name = json!({"name": name});
-        json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": number(*track), "args": name})
+        json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": *track as u32, "args": name})
     });
     let spans = spans.iter().map(|span| {
         let (start, length) = (span.start.as_secs_f64() * 1e6, span.length.as_secs_f64() * 1e6);
-        json!({"ph": "X", "name": span.name, "ts": start, "dur": length, "pid": 1, "tid": number(span.track)})
+        json!({"ph": "X", "name": span.name, "ts": start, "dur": length, "pid": 1, "tid": span.track as u32})
     });
     json!({"traceEvents": names.chain(spans).collect::<Vec<_>>()})
-}
-
-fn number(track: Track) -> usize {
-    let is_it = |(other, _): &(Track, &str)| *other == track;
-    1 + TRACKS.iter().position(is_it).unwrap_or(TRACKS.len())
 }
