@@ -79,7 +79,7 @@ test("a tarball installs beside a Vite app, which builds and answers on several 
   const app = `
     import { Tinderbox } from "tinderbox-web";
     const engine = await Tinderbox.load({ model: "/models/tiny.gguf", device: "cpu" });
-    const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 4 });
+    const { choices } = await engine.completions.create({ prompt: "hello", max_tokens: 4, temperature: 0 });
     const { threads } = await engine.report();
     document.title = choices[0].finish_reason + ", " + threads + " of " + navigator.hardwareConcurrency + " threads";`;
   const world = await fixture({ mounts: { "/": join(folder, "dist") }, headers: { "content-security-policy": CSP, ...isolated } });

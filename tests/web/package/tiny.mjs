@@ -98,8 +98,7 @@ function write(entries, all) {
   return Buffer.concat([padded(Buffer.concat(header)), ...all.map(([, , bytes]) => bytes)]);
 }
 
-/** `metadata` replaces entries, to make files that are wrong; null leaves one out. */
-/** With more layers answers take longer. */
+/** `metadata` replaces entries, to make files that are wrong; null leaves one out. With more layers answers take longer. */
 export const gguf = (metadata = {}, layers = LAYERS) => write(entriesOf({ "llama.block_count": typed.u32(layers), ...metadata }), stored(layers));
 
 /** The same in two parts. */
