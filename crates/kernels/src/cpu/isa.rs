@@ -26,6 +26,9 @@ pub(crate) enum Isa {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-512, and tiles for quantized products of several rows.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -50,6 +53,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
+            isas.extend((avx512 && super::amx::is_available()).then_some(Isa::Amx));
             isas.extend(avx512.then_some(Isa::Avx512));
             isas.extend(avx2.then_some(Isa::Avx2));
         }
@@ -76,7 +80,7 @@ impl Isa {
         assert!(width.is_multiple_of(8), "width {width} is no multiple of 8");
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if !width.is_multiple_of(16) => Isa::Avx2,
+            Isa::Avx512 | Isa::Amx if !width.is_multiple_of(16) => Isa::Avx2,
             isa => isa,
         }
     }
@@ -92,7 +96,7 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => avx2(job),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => avx512(job),
+                Isa::Avx512 | Isa::Amx => avx512(job),
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon => job.run::<super::neon::Neon>(),
                 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -110,6 +114,8 @@ impl Isa {
             Isa::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => "AMX",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "NEON",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

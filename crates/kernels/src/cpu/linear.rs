@@ -1,10 +1,12 @@
 //! Matrix products on the file's own bytes.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::dot::{BF16, F16, F32, Floats, Weights};
 use super::input::transform;
 use super::isa::{Isa, Job};
 use super::panel;
-use super::quant::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::quant::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quant};
 use super::simd::Simd;
 use super::threads::{self, Shared};
 use crate::{Format, Input, Layout, LinearSpec};
@@ -25,57 +27,138 @@ impl Linear<'_> {
             Format::F32 => Self::product::<Floats<F32>>,
             Format::F16 => Self::product::<Floats<F16>>,
             Format::BF16 => Self::product::<Floats<BF16>>,
-            Format::Q4_0 => Self::product::<Q4_0>,
-            Format::Q4_1 => Self::product::<Q4_1>,
-            Format::Q5_0 => Self::product::<Q5_0>,
-            Format::Q5_1 => Self::product::<Q5_1>,
-            Format::Q8_0 => Self::product::<Q8_0>,
-            Format::Q4_K => Self::product::<Q4K>,
-            Format::Q5_K => Self::product::<Q5K>,
-            Format::Q6_K => Self::product::<Q6K>,
+            Format::Q4_0 => Self::quantized::<Q4_0>,
+            Format::Q4_1 => Self::quantized::<Q4_1>,
+            Format::Q5_0 => Self::quantized::<Q5_0>,
+            Format::Q5_1 => Self::quantized::<Q5_1>,
+            Format::Q8_0 => Self::quantized::<Q8_0>,
+            Format::Q4_K => Self::quantized::<Q4K>,
+            Format::Q5_K => Self::quantized::<Q5K>,
+            Format::Q6_K => Self::quantized::<Q6K>,
         };
         run(self, isa, out, width);
     }
 
+    fn quantized<Q: Quant>(&self, isa: Isa, out: &mut [f32], width: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Amx {
+            let rows = &self.prepare::<Q>(isa, out.len() / width)[..];
+            let (whole, rest) = rows.as_chunks();
+            let blocks = threads::collect(whole.len(), |b| {
+                // SAFETY: `Isa::Amx` vouches for the instruction set.
+                unsafe { amx::Block::new(&whole[b]) }
+            });
+            let first = rows.len() - rest.len();
+            return self.share(out, width, |panels| {
+                if !blocks.is_empty() {
+                    // SAFETY: as above, and the blocks are of this matrix's columns.
+                    unsafe { amx::products::<Q>(&panels, self.spec.layout.columns, &blocks) };
+                }
+                isa.run(Tile::<Q> {
+                    panels,
+                    rows,
+                    first,
+                });
+            });
+        }
+        self.product::<Q>(isa, out, width);
+    }
+
     fn product<W: Weights>(&self, isa: Isa, out: &mut [f32], width: usize) {
-        let (layout, count) = (self.spec.layout, out.len() / width);
-        if count == 0 {
+        let rows = &self.prepare::<W>(isa, out.len() / width)[..];
+        let first = 0;
+        self.share(out, width, |panels| {
+            isa.run(Tile::<W> {
+                panels,
+                rows,
+                first,
+            })
+        });
+    }
+
+    /// The input rows in the form that the product takes.
+    fn prepare<W: Weights>(&self, isa: Isa, count: usize) -> Vec<W::Row> {
+        threads::collect(count, |r| {
+            let x = &self.x[r * self.x.len() / count..][..self.x.len() / count];
+            isa.run(Prepare::<W>::new(self.spec.input, x, self.gains))
+        })
+    }
+
+    /// Shares the weight rows: each task has some panels, and writes their products.
+    fn share(&self, out: &mut [f32], width: usize, task: impl Fn(Panels) + Sync + Send) {
+        let layout = self.spec.layout;
+        if out.is_empty() {
             return;
         }
         let row_bytes = layout
             .format
             .row_bytes(layout.columns)
             .expect("Matrix checked the block");
-        let panel_bytes = panel::ROWS * row_bytes;
+        let bytes = panel::ROWS * row_bytes;
         let panels = layout.rows.div_ceil(panel::ROWS);
-        let w = &self.w[..panels * panel_bytes];
-
-        let mut rows: Vec<Option<W::Row>> = (0..count).map(|_| None).collect();
-        let shared = Shared::new(&mut rows);
-        threads::share(count, |r| {
-            let x = &self.x[r * self.x.len() / count..][..self.x.len() / count];
-            let prepared = isa.run(Prepare::<W>::new(self.spec.input, x, self.gains));
-            // SAFETY: each task has its own row.
-            unsafe { shared.part(r, 1)[0] = Some(prepared) };
-        });
-        let rows: Vec<W::Row> = rows.into_iter().flatten().collect();
-
+        let w = &self.w[..panels * bytes];
         // Few enough that the weights of a task stay in the first-level cache while input rows pass.
         let size = panels.div_ceil(4 * threads::count()).clamp(1, 4);
         let out = Shared::new(out);
-        threads::share(panels.div_ceil(size), |task| {
-            let first = task * size;
+        threads::share(panels.div_ceil(size), |number| {
+            let first = number * size;
             let last = (first + size).min(panels);
-            isa.run(Tile::<W> {
+            task(Panels {
                 linear: self,
-                rows: &rows,
-                w: &w[first * panel_bytes..last * panel_bytes],
-                panel_bytes,
+                w: &w[first * bytes..last * bytes],
+                bytes,
                 first: first * panel::ROWS,
                 out,
                 width,
             });
         });
+    }
+}
+
+/// Some panels of weight rows, and where their products go.
+pub(crate) struct Panels<'a> {
+    linear: &'a Linear<'a>,
+    w: &'a [u8],
+    /// Bytes of a panel.
+    bytes: usize,
+    /// Number of the first weight row.
+    first: usize,
+    out: Shared<'a, f32>,
+    width: usize,
+}
+
+impl Panels<'_> {
+    /// Each panel's first weight row, and its bytes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let panels = self.w.chunks_exact(self.bytes).enumerate();
+        panels.map(|(panel, w)| (self.first + panel * panel::ROWS, w))
+    }
+
+    /// Writes the products of the panel that begins with weight row `first` with input rows `r ..`.
+    #[inline(always)]
+    pub(crate) fn write(&self, first: usize, r: usize, products: &[[f32; panel::ROWS]]) {
+        let spec = &self.linear.spec;
+        let len = panel::ROWS.min(spec.layout.rows - first);
+        for (n, products) in products.iter().enumerate() {
+            let at = (r + n) * self.width + spec.first + first;
+            // SAFETY: this task alone writes these output columns.
+            let out = unsafe { self.out.part(at, len) };
+            let mut sums = *products;
+            if spec.bias {
+                add(&mut sums, &self.linear.bias[first..][..len]);
+            }
+            if spec.accumulate {
+                add(&mut sums, out);
+            }
+            out.copy_from_slice(&sums[..len]);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32], more: &[f32]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
     }
 }
 
@@ -108,16 +191,12 @@ impl<W: Weights> Job for Prepare<'_, W> {
     }
 }
 
-/// Some panels of weight rows times all input rows.
+/// Some panels of weight rows times the input rows.
 struct Tile<'a, W: Weights> {
-    linear: &'a Linear<'a>,
+    panels: Panels<'a>,
     rows: &'a [W::Row],
-    w: &'a [u8],
-    panel_bytes: usize,
-    /// Number of the first weight row.
+    /// Rows before this one are done.
     first: usize,
-    out: Shared<'a, f32>,
-    width: usize,
 }
 
 impl<W: Weights> Job for Tile<'_, W> {
@@ -125,7 +204,7 @@ impl<W: Weights> Job for Tile<'_, W> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut r = 0;
+        let mut r = self.first;
         // SAFETY: the instruction set is the caller's.
         unsafe {
             while S::TILE >= 8 && self.rows.len() - r >= 8 {
@@ -155,28 +234,13 @@ impl<W: Weights> Tile<'_, W> {
     /// The CPU has `S`.
     #[inline(always)]
     unsafe fn rows_at<S: Simd, const N: usize>(&self, r: usize) {
-        let spec = &self.linear.spec;
+        let columns = self.panels.linear.spec.layout.columns;
         let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
-        for (panel, w) in self.w.chunks_exact(self.panel_bytes).enumerate() {
-            let first = self.first + panel * panel::ROWS;
-            let len = panel::ROWS.min(spec.layout.rows - first);
+        for (first, w) in self.panels.iter() {
             // SAFETY: `w` is one panel, `x` was prepared from rows of as many columns
             // (`Matrix::linear` checks), the instruction set is the caller's.
-            let products = unsafe { W::products::<S, N>(w.as_ptr(), spec.layout.columns, x) };
-            for (n, products) in products.iter().enumerate() {
-                let at = (r + n) * self.width + spec.first + first;
-                // SAFETY: this task alone writes these output columns.
-                let out = unsafe { self.out.part(at, len) };
-                for (j, (out, product)) in out.iter_mut().zip(products).enumerate() {
-                    let bias = if spec.bias {
-                        self.linear.bias[first + j]
-                    } else {
-                        0.0
-                    };
-                    let before = if spec.accumulate { *out } else { 0.0 };
-                    *out = before + (product + bias);
-                }
-            }
+            let products = unsafe { W::products::<S, N>(w.as_ptr(), columns, x) };
+            self.panels.write(first, r, &products);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! are shared between threads; each output is computed by one thread in one order, so results do
 //! not depend on the number of threads or on what else is in the batch.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod dot;
 mod input;

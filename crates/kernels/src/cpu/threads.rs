@@ -11,6 +11,18 @@ pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     (0..tasks).for_each(task);
 }
 
+/// What `task` makes of `0 .. tasks`, in this order.
+pub(crate) fn collect<T: Send>(tasks: usize, task: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    let mut made: Vec<Option<T>> = (0..tasks).map(|_| None).collect();
+    let shared = Shared::new(&mut made);
+    share(tasks, |number| {
+        let one = task(number);
+        // SAFETY: each task has its own place.
+        unsafe { shared.part(number, 1)[0] = Some(one) };
+    });
+    made.into_iter().flatten().collect()
+}
+
 /// Runs `work`, whose pieces are shared ([`share`]).
 #[cfg(not(feature = "threads"))]
 pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
