@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::dot::{F16, F32, Float, Floats, LINE};
+use super::dot::{F16, F32, Float, LINE};
 use super::isa::{Isa, Job};
 use super::simd::Simd;
 use super::threads::{self, Shared};
@@ -189,16 +189,16 @@ impl<C: Cell> Heads<'_, C> {
         // Each head's scores, up to whole vectors: what is past the end weighs nothing.
         let padded = tokens.len().next_multiple_of(S::LANES);
         let mut scores = vec![f32::MIN; N * padded];
-        for (t, &token) in tokens.iter().enumerate() {
-            fetch::<S, C>(keys, tokens.get(t + AHEAD), dim);
-            let key = keys[token..][..dim].as_ptr().cast();
-            // SAFETY: `key` is `dim` cells, each query as many floats, in whole vectors.
-            let dots = unsafe { Floats::<C::Format>::dot::<S, N>(key, dim, queries) };
-            for (n, dot) in dots.into_iter().enumerate() {
-                let scaled = dot * spec.scale;
-                scores[n * padded + t] = spec
-                    .softcap
-                    .map_or(scaled, |cap| cap * (scaled / cap).tanh());
+        let mut t = 0;
+        // SAFETY: each query is `dim` floats, in whole vectors.
+        unsafe {
+            while S::TILE >= 8 && tokens.len() - t >= 4 {
+                score::<S, C, N, 4>(&mut scores, t, queries, keys, &tokens, spec);
+                t += 4;
+            }
+            while t < tokens.len() {
+                score::<S, C, N, 1>(&mut scores, t, queries, keys, &tokens, spec);
+                t += 1;
             }
         }
         for scores in scores.chunks_exact_mut(padded) {
@@ -218,6 +218,53 @@ impl<C: Cell> Heads<'_, C> {
             }
         }
         N
+    }
+}
+
+/// Scores of `T` tokens from `t` with `N` queries.
+///
+/// # Safety
+/// Each query is a head in whole vectors, and the CPU has `S`.
+#[inline(always)]
+unsafe fn score<S: Simd, C: Cell, const N: usize, const T: usize>(
+    scores: &mut [f32],
+    t: usize,
+    queries: [*const f32; N],
+    keys: &[C],
+    tokens: &[usize],
+    spec: AttentionSpec,
+) {
+    let (dim, padded) = (spec.head_dim, scores.len() / N);
+    let mut at = [std::ptr::null(); T];
+    for (i, at) in at.iter_mut().enumerate() {
+        fetch::<S, C>(keys, tokens.get(t + i + AHEAD), dim);
+        *at = keys[tokens[t + i]..][..dim].as_ptr();
+    }
+    // SAFETY: whole vectors of a key and of a query.
+    unsafe {
+        let mut sums = [[S::splat(0.0); T]; N];
+        for d in (0..dim).step_by(S::LANES) {
+            for k in 0..T {
+                let key = <C::Format as Float>::load::<S>(at[k].add(d).cast());
+                for n in 0..N {
+                    let query = S::load_f32(queries[n].add(d).cast());
+                    sums[n][k] = S::fma(sums[n][k], key, query);
+                }
+            }
+        }
+        for n in 0..N {
+            let scores = &mut scores[n * padded + t..][..T];
+            match sums[n].first_chunk() {
+                Some(four) => scores.copy_from_slice(&S::sums(*four)),
+                None => scores[0] = S::sum(sums[n][0]),
+            }
+            for score in scores {
+                *score *= spec.scale;
+                if let Some(cap) = spec.softcap {
+                    *score = cap * (*score / cap).tanh();
+                }
+            }
+        }
     }
 }
 

@@ -127,6 +127,16 @@ impl Simd for Avx512 {
     op!(div(a: __m512, b: __m512) -> __m512, _mm512_div_ps(a, b));
     op!(fma(sum: __m512, a: __m512, b: __m512) -> __m512, _mm512_fmadd_ps(a, b, sum));
     op!(sum(a: __m512) -> f32, _mm512_reduce_add_ps(a));
+    op!(sums(a: [__m512; 4]) -> [f32; 4], {
+        // In each quarter: both halves of two vectors added, then of all four.
+        let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (ab, cd) = (two(a[0], a[1]), two(a[2], a[3]));
+        let four = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(four), 1));
+        let half = _mm256_add_ps(_mm512_castps512_ps256(four), upper);
+        let sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+        std::mem::transmute::<__m128, [f32; 4]>(sums)
+    });
     op!(largest(a: __m512) -> f32, _mm512_reduce_max_ps(a));
     op!(load_f32(at: *const u8) -> __m512, _mm512_loadu_ps(at.cast()));
     op!(load_f16(at: *const u8) -> __m512, _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())));
