@@ -1,6 +1,7 @@
 //! Rotary positions, the cache, and grouped-query attention over it.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::dot::{F16, F32, Float, LINE};
 use super::isa::{Isa, Job};
@@ -16,20 +17,20 @@ const AHEAD: usize = 8;
 pub(crate) trait Cell: Copy + Send + Sync + 'static {
     /// The same as a weight format.
     type Format: Float + Send + Sync;
-    fn from_f32(x: f32) -> Self;
+    fn fill(to: &mut [Self], from: &[f32]);
 }
 
 impl Cell for f32 {
     type Format = F32;
-    fn from_f32(x: f32) -> f32 {
-        x
+    fn fill(to: &mut [f32], from: &[f32]) {
+        to.copy_from_slice(from);
     }
 }
 
 impl Cell for f16 {
     type Format = F16;
-    fn from_f32(x: f32) -> f16 {
-        f16::from_f32(x)
+    fn fill(to: &mut [f16], from: &[f32]) {
+        to.convert_from_f32_slice(from);
     }
 }
 
@@ -44,18 +45,17 @@ pub(crate) fn rope<C: Cell>(
 ) {
     let (dim, kv) = (spec.head_dim, spec.kv_heads * spec.head_dim);
     let width = spec.heads * dim + 2 * kv;
-    let (keys, values) = {
-        let half = cache.len() / 2;
-        cache.split_at_mut(half)
-    };
-    let mut turns = Vec::with_capacity(spec.pairs);
-    for (qkv, row) in qkv.chunks_mut(width).zip(rows.chunks(3)) {
-        let (position, slot) = (row[0] as f32, row[1] as usize);
-        turns.clear();
-        turns.extend(frequencies[..spec.pairs].iter().map(|frequency| {
-            let (sin, cos) = (position * frequency).sin_cos();
-            (sin * spec.magnitude, cos * spec.magnitude)
-        }));
+    let shared = Shared::new(qkv);
+    threads::share(rows.len() / 3, |r| {
+        // SAFETY: each task has its own row.
+        let qkv = unsafe { shared.part(r * width, width) };
+        let position = rows[3 * r] as f32;
+        let turns: Vec<_> = (frequencies[..spec.pairs].iter())
+            .map(|frequency| {
+                let (sin, cos) = (position * frequency).sin_cos();
+                (sin * spec.magnitude, cos * spec.magnitude)
+            })
+            .collect();
         for (h, head) in qkv[..width - kv].chunks_mut(dim).enumerate() {
             if let Some(eps) = spec.qk_norm {
                 let gain = &gains[if h < spec.heads { 0 } else { dim }..][..dim];
@@ -72,16 +72,14 @@ pub(crate) fn rope<C: Cell>(
                 head[b] = y * cos + x * sin;
             }
         }
-        let fill = |to: &mut [C], from: &[f32]| {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = C::from_f32(*from);
-            }
-        };
-        fill(
-            &mut keys[slot * kv..][..kv],
-            &qkv[width - 2 * kv..width - kv],
-        );
-        fill(&mut values[slot * kv..][..kv], &qkv[width - kv..]);
+    });
+    let half = cache.len() / 2;
+    let (keys, values) = cache.split_at_mut(half);
+    for (qkv, row) in qkv.chunks(width).zip(rows.chunks(3)) {
+        let slot = row[1] as usize * kv;
+        let (key, value) = qkv[width - 2 * kv..].split_at(kv);
+        C::fill(&mut keys[slot..][..kv], key);
+        C::fill(&mut values[slot..][..kv], value);
     }
 }
 

@@ -85,8 +85,17 @@ unsafe fn rms<S: Simd>(x: &[f32], gains: &[f32], eps: f32) -> Vec<f32> {
         sum += S::sum(squares);
     }
     let inverse = 1.0 / (sum / x.len() as f32 + eps).sqrt();
-    x.iter()
-        .zip(gains)
-        .map(|(x, gain)| x * inverse * gain)
-        .collect()
+    let mut out = vec![0.0; x.len()];
+    for i in (0..whole).step_by(S::LANES) {
+        // SAFETY: all three have a whole vector there.
+        unsafe {
+            let x = S::mul(S::load_f32(x[i..].as_ptr().cast()), S::splat(inverse));
+            let gain = S::load_f32(gains[i..][..S::LANES].as_ptr().cast());
+            S::store(out[i..].as_mut_ptr(), S::mul(x, gain));
+        }
+    }
+    for i in whole..x.len() {
+        out[i] = x[i] * inverse * gains[i];
+    }
+    out
 }
