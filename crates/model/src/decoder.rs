@@ -159,24 +159,27 @@ impl Decoder {
         if let Some(table) = &self.positions {
             x = x + table.embed(&rows.positions, 1.0);
         }
+        let mut used = Used::default();
         for index in 0..self.layers.len() {
-            x = self.layer(index, x, rows);
+            x = self.layer(index, x, rows, &mut used);
         }
         if step.outputs.is_empty() {
             return None;
         }
-        let logits = self.head.apply(&x.select(0, rows.outputs.clone()), &None);
+        let logits = self
+            .head
+            .apply(&x.select(0, rows.outputs.clone()), &None, None);
         Some(match self.config.logit_softcap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
         })
     }
 
-    fn layer(&mut self, index: usize, x: Tensor<2>, rows: &Rows) -> Tensor<2> {
+    fn layer(&mut self, index: usize, x: Tensor<2>, rows: &Rows, used: &mut Used) -> Tensor<2> {
         let (layer, config) = (&self.layers[index], &self.config);
 
         let adapted = &rows.adapted;
-        let qkv = layer.qkv.apply(&x, adapted); // [rows, (heads + 2 · kv_heads) · head_dim]
+        let qkv = layer.qkv.apply(&x, adapted, used.qkv.take()); // [rows, (heads + 2 · kv_heads) · head_dim]
         let cache = self.cache[index]
             .take()
             .expect("every step puts the cache back");
@@ -192,21 +195,32 @@ impl Decoder {
         };
         let mixed = attention(&qkv, &cache, &rows.places, &rows.tables, spec); // [rows, heads · head_dim]
         self.cache[index] = Some(cache);
+        used.qkv = Some(qkv);
 
         if config.parallel {
-            let hidden = layer.up.apply(&x, adapted);
+            let hidden = layer.up.apply(&x, adapted, used.hidden.take());
             let x = layer.out.add(x, &mixed, adapted);
-            return layer.down.add(x, &hidden, adapted);
+            let x = layer.down.add(x, &hidden, adapted);
+            used.hidden = Some(hidden);
+            return x;
         }
         let x = match &layer.post_attention {
-            Some(gains) => add_norm(x, &layer.out.apply(&mixed, adapted), gains, config.norm),
+            Some(gains) => {
+                let y = layer.out.apply(&mixed, adapted, None);
+                add_norm(x, &y, gains, config.norm)
+            }
             None => layer.out.add(x, &mixed, adapted),
         };
-        let hidden = layer.up.apply(&x, adapted); // [rows, ffn], twice that when gated
-        match &layer.post_ffn {
-            Some(gains) => add_norm(x, &layer.down.apply(&hidden, adapted), gains, config.norm),
+        let hidden = layer.up.apply(&x, adapted, used.hidden.take()); // [rows, ffn], twice that when gated
+        let x = match &layer.post_ffn {
+            Some(gains) => {
+                let y = layer.down.apply(&hidden, adapted, None);
+                add_norm(x, &y, gains, config.norm)
+            }
             None => layer.down.add(x, &hidden, adapted),
-        }
+        };
+        used.hidden = Some(hidden);
+        x
     }
 
     /// Query and key norms, rotary positions, and the write to the cache.
@@ -318,6 +332,13 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// What one layer has done with and the next one writes over.
+#[derive(Default)]
+struct Used {
+    qkv: Option<Tensor<2>>,
+    hidden: Option<Tensor<2>>,
 }
 
 /// A step's integers on the device.

@@ -37,8 +37,11 @@ pub(crate) struct Linear {
 pub(crate) type Adapted = Option<Tensor<2, Int>>;
 
 impl Linear {
-    pub fn apply(&self, x: &Tensor<2>, adapted: &Adapted) -> Tensor<2> {
-        let out = Tensor::empty([x.dims()[0], self.width], &x.device());
+    /// Into `out` where it is of the right shape: a new tensor's memory is found and cleared first.
+    pub fn apply(&self, x: &Tensor<2>, adapted: &Adapted, out: Option<Tensor<2>>) -> Tensor<2> {
+        let shape = [x.dims()[0], self.width];
+        let out = out.filter(|out| out.dims() == shape);
+        let out = out.unwrap_or_else(|| Tensor::empty(shape, &x.device()));
         self.write(out, x, false, adapted)
     }
 
