@@ -33,14 +33,16 @@ pub fn run(operands: &Operands, spec: LinearSpec, way: Way) {
     if way == Way::Tiles {
         return linear_gemm::launch(&operands, spec);
     }
-    let inputs = rows(operands.out).next_power_of_two().min(FEW);
-    let (lanes, groups) = match way {
-        Way::Plane(size) => (size, 128usize.div_ceil(size)),
-        Way::Shared => (32, 2),
-        _ => (1, 32),
+    let inputs = rows(operands.out).next_power_of_two();
+    let (lanes, groups, inputs) = match way {
+        Way::Plane(size) => (size, 128usize.div_ceil(size), inputs.min(FEW)),
+        Way::Shared => (32, 2, inputs.min(FEW)),
+        // A software GPU: its vectors are short, and compiling is slow for many sums.
+        _ => (1, 8, inputs.min(4)),
     };
     let outputs = match way {
-        Way::Single => 1,
+        // Loads of the input are most of the work, and each serves all of these.
+        Way::Single => 8,
         _ if spec.layout.rows / groups < 4 * BUSY => 1,
         _ => (FEW / inputs).clamp(1, 4),
     };

@@ -137,7 +137,7 @@ fn gemv_kernel(
             let row = min(output + o, sizes.outputs - 1) * sizes.stride;
             heads.push(scales(w, row, span, packing));
         }
-        #[unroll]
+        // Not unrolled: what CubeCL compiles takes time by the square of its length.
         for g in 0..comptime!(plan.grain) {
             let unit = step % per_span * comptime!(plan.grain) + g;
             let first = first_column(span, unit, packing);
