@@ -1,5 +1,7 @@
 //! Rotary positions, the cache, and grouped-query attention over it.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -12,6 +14,10 @@ use crate::{AttentionSpec, Norm, RopeSpec};
 
 /// Tokens that are fetched ahead of the one that is computed.
 const AHEAD: usize = 8;
+/// Most rows of a sequence that are computed together.
+const ROWS: usize = 16;
+/// Tokens whose keys or values stay in the first-level cache while these rows pass.
+const TOKENS: usize = 64;
 
 /// A number of the cache.
 pub(crate) trait Cell: Copy + Send + Sync + 'static {
@@ -98,47 +104,60 @@ impl<C: Cell> Attention<'_, C> {
     /// `[rows, heads · head_dim]`, on an instruction set whose vectors divide a head.
     pub(crate) fn run(&self, isa: Isa) -> Vec<f32> {
         let spec = self.spec;
-        let group = spec.heads / spec.kv_heads * spec.head_dim;
-        let mut out = vec![0.0; self.rows.len() / 3 * spec.kv_heads * group];
-        let tasks = out.len() / group;
+        let mut out = vec![0.0; self.rows.len() / 3 * spec.heads * spec.head_dim];
         let shared = Shared::new(&mut out);
-        threads::share(tasks, |task| {
-            // SAFETY: each task has its own heads of its own row.
-            let out = unsafe { shared.part(task * group, group) };
+        // Up to so many neighbours of one sequence.
+        let rows = self.rows.as_chunks::<3>().0;
+        let mut blocks = Vec::new();
+        let mut first = 0;
+        for rows in rows.chunk_by(|a, b| a[2] == b[2]) {
+            for rows in rows.chunks(ROWS) {
+                blocks.push((first, rows));
+                first += rows.len();
+            }
+        }
+        threads::share(blocks.len() * spec.kv_heads, |task| {
+            let (first, rows) = blocks[task / spec.kv_heads];
             isa.run(Heads {
                 attention: self,
-                row: task / spec.kv_heads,
+                first,
+                rows,
                 kv_head: task % spec.kv_heads,
-                out,
+                out: shared,
             });
         });
         out
     }
 }
 
-/// The query heads of one row that share a key and value head.
+/// The query heads of some rows of one sequence that share a key and value head.
 struct Heads<'a, C> {
     attention: &'a Attention<'a, C>,
-    row: usize,
+    /// Number of the first row.
+    first: usize,
+    /// Position, slot and sequence of each.
+    rows: &'a [[i32; 3]],
     kv_head: usize,
-    out: &'a mut [f32],
+    out: Shared<'a, f32>,
 }
 
 impl<C: Cell> Job for Heads<'_, C> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(mut self) {
-        let heads = self.out.len() / self.attention.spec.head_dim;
+    unsafe fn run<S: Simd>(self) {
+        let spec = self.attention.spec;
+        let (tokens, spans) = self.tokens();
+        let heads = spec.heads / spec.kv_heads;
         let mut first = 0;
         while first < heads {
             // SAFETY: the instruction set is the caller's.
             first += unsafe {
                 match heads - first {
-                    1 => self.heads_at::<S, 1>(first),
-                    2 => self.heads_at::<S, 2>(first),
-                    3 => self.heads_at::<S, 3>(first),
-                    _ => self.heads_at::<S, 4>(first),
+                    1 => self.heads_at::<S, 1>(first, &tokens, &spans),
+                    2 => self.heads_at::<S, 2>(first, &tokens, &spans),
+                    3 => self.heads_at::<S, 3>(first, &tokens, &spans),
+                    _ => self.heads_at::<S, 4>(first, &tokens, &spans),
                 }
             };
         }
@@ -146,97 +165,234 @@ impl<C: Cell> Job for Heads<'_, C> {
 }
 
 impl<C: Cell> Heads<'_, C> {
+    /// Where the head of each token begins that any of the rows attends to, and which of these each row does.
+    fn tokens(&self) -> (Vec<usize>, Vec<Range<usize>>) {
+        let Attention {
+            tables,
+            blocks,
+            spec,
+            ..
+        } = *self.attention;
+        let spans = self.rows.iter().map(|row| {
+            let end = row[0] as usize + 1;
+            spec.window.map_or(0, |w| end.saturating_sub(w))..end
+        });
+        let start = spans.clone().map(|span| span.start).min().unwrap_or(0);
+        let end = spans.clone().map(|span| span.end).max().unwrap_or(0);
+        let table = &tables[self.rows[0][2] as usize * blocks..][..blocks];
+        let kv = spec.kv_heads * spec.head_dim;
+
+        let mut tokens = Vec::with_capacity(end - start);
+        let mut t = start;
+        while t < end {
+            let (block, first) = (table[t / spec.block] as usize, t % spec.block);
+            let last = spec.block.min(first + end - t);
+            let at = |i| (block * spec.block + i) * kv + self.kv_head * spec.head_dim;
+            tokens.extend((first..last).map(at));
+            t += last - first;
+        }
+        let spans = spans.map(|span| span.start - start..span.end - start);
+        (tokens, spans.collect())
+    }
+
     /// `N` heads from `first`: each key and value is read once for all of them. Returns `N`.
+    ///
+    /// Every row's sums are taken token by token from its first, so that they do not depend on the rows beside it.
     ///
     /// # Safety
     /// The CPU has `S`, whose lanes divide the width of a head.
     #[inline(always)]
-    unsafe fn heads_at<S: Simd, const N: usize>(&mut self, first: usize) -> usize {
+    unsafe fn heads_at<S: Simd, const N: usize>(
+        &self,
+        first: usize,
+        tokens: &[usize],
+        spans: &[Range<usize>],
+    ) -> usize {
         let Attention {
-            qkv,
-            cache,
-            rows,
-            tables,
-            blocks,
-            spec,
+            qkv, cache, spec, ..
         } = *self.attention;
         let (dim, kv) = (spec.head_dim, spec.kv_heads * spec.head_dim);
-        let [position, _, sequence] = rows[self.row * 3..][..3] else {
-            unreachable!()
-        };
-        let position = position as usize;
-        let table = &tables[sequence as usize * blocks..][..blocks];
+        let head = self.kv_head * (spec.heads / spec.kv_heads) + first;
         let (keys, values) = cache.split_at(cache.len() / 2);
-        let start = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
 
-        // Where the head of each attended token begins.
-        let mut tokens = Vec::with_capacity(position + 1 - start);
-        let mut t = start;
-        while t <= position {
-            let (block, first) = (table[t / spec.block] as usize, t % spec.block);
-            let last = spec.block.min(first + position + 1 - t);
-            let at = |i| (block * spec.block + i) * kv + self.kv_head * dim;
-            tokens.extend((first..last).map(at));
-            t += last - first;
+        // Each row's scores of each head, up to whole vectors: what is past the end weighs nothing.
+        let mut all = Vec::with_capacity(spans.len());
+        for span in spans {
+            let padded = span.len().next_multiple_of(S::LANES);
+            all.push(vec![f32::MIN; N * padded]);
         }
-        let group = spec.heads / spec.kv_heads;
-        let query = self.row * (spec.heads * dim + 2 * kv) + (self.kv_head * group + first) * dim;
-        let queries: [*const f32; N] =
-            std::array::from_fn(|n| qkv[query + n * dim..][..dim].as_ptr());
+        // Rows share a conversion where there are several of them.
+        let mut floats = vec![0.0; if spans.len() > 1 { TOKENS * dim } else { 0 }];
+        let in_order: [usize; TOKENS] = std::array::from_fn(|t| t * dim);
 
-        // Each head's scores, up to whole vectors: what is past the end weighs nothing.
-        let padded = tokens.len().next_multiple_of(S::LANES);
-        let mut scores = vec![f32::MIN; N * padded];
-        let mut t = 0;
-        // SAFETY: each query is `dim` floats, in whole vectors.
-        unsafe {
-            while S::TILE >= 8 && tokens.len() - t >= 4 {
-                score::<S, C, N, 4>(&mut scores, t, queries, keys, &tokens, spec);
-                t += 4;
+        for (tile, tokens) in tokens.chunks(TOKENS).enumerate() {
+            let tile = tile * TOKENS..tile * TOKENS + tokens.len();
+            if spans.len() > 1 {
+                // SAFETY: the instruction set is the caller's.
+                unsafe { to_floats::<S, C>(&mut floats, keys, tokens, dim) };
             }
-            while t < tokens.len() {
-                score::<S, C, N, 1>(&mut scores, t, queries, keys, &tokens, spec);
-                t += 1;
+            for (r, (span, scores)) in spans.iter().zip(&mut all).enumerate() {
+                let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
+                if from >= to {
+                    continue;
+                }
+                let row = (self.first + r) * (spec.heads * dim + 2 * kv) + head * dim;
+                let queries = &qkv[row..][..N * dim];
+                let part = from - tile.start..to - tile.start;
+                // SAFETY: the instruction set is the caller's.
+                unsafe {
+                    if spans.len() > 1 {
+                        let places = &in_order[part];
+                        score::<S, f32, N, false>(
+                            scores,
+                            from - span.start,
+                            queries,
+                            &floats,
+                            places,
+                            spec,
+                        );
+                    } else {
+                        let places = &tokens[part];
+                        score::<S, C, N, true>(
+                            scores,
+                            from - span.start,
+                            queries,
+                            keys,
+                            places,
+                            spec,
+                        );
+                    }
+                }
             }
         }
-        for scores in scores.chunks_exact_mut(padded) {
-            // SAFETY: `scores` are whole vectors.
-            unsafe { softmax::<S>(scores) };
-        }
-
-        let out = &mut self.out[first * dim..][..N * dim];
-        let (whole, wide) = (dim / (4 * S::LANES) * (4 * S::LANES), 4 * S::LANES);
-        // SAFETY: the vectors of `out` from column `d` lie inside the head.
-        unsafe {
-            for d in (0..whole).step_by(wide) {
-                mix::<S, C, N, 4>(out, d, values, &tokens, &scores);
+        for (span, scores) in spans.iter().zip(&mut all) {
+            for scores in scores.chunks_exact_mut(span.len().next_multiple_of(S::LANES)) {
+                if let Some(cap) = spec.softcap {
+                    for score in &mut scores[..span.len()] {
+                        *score = cap * (*score / cap).tanh();
+                    }
+                }
+                // SAFETY: `scores` are whole vectors.
+                unsafe { softmax::<S>(scores) };
             }
-            for d in (whole..dim).step_by(S::LANES) {
-                mix::<S, C, N, 1>(out, d, values, &tokens, &scores);
+        }
+        for (tile, tokens) in tokens.chunks(TOKENS).enumerate() {
+            let tile = tile * TOKENS..tile * TOKENS + tokens.len();
+            if spans.len() > 1 {
+                // SAFETY: the instruction set is the caller's.
+                unsafe { to_floats::<S, C>(&mut floats, values, tokens, dim) };
+            }
+            for (r, (span, scores)) in spans.iter().zip(&all).enumerate() {
+                let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
+                if from >= to {
+                    continue;
+                }
+                let row = (self.first + r) * spec.heads * dim + head * dim;
+                let part = from - tile.start..to - tile.start;
+                // SAFETY: this task alone has these heads of these rows; the instruction set is the caller's.
+                unsafe {
+                    let out = self.out.part(row, N * dim);
+                    if spans.len() > 1 {
+                        let places = &in_order[part];
+                        mix::<S, f32, N, false>(out, &floats, places, scores, from - span.start);
+                    } else {
+                        let places = &tokens[part];
+                        mix::<S, C, N, true>(out, values, places, scores, from - span.start);
+                    }
+                }
             }
         }
         N
     }
 }
 
-/// Scores of `T` tokens from `t` with `N` queries.
+/// The heads of some tokens as floats, one after the other.
 ///
 /// # Safety
-/// Each query is a head in whole vectors, and the CPU has `S`.
+/// The CPU has `S`, whose lanes divide `dim`.
 #[inline(always)]
-unsafe fn score<S: Simd, C: Cell, const N: usize, const T: usize>(
+unsafe fn to_floats<S: Simd, C: Cell>(
+    floats: &mut [f32],
+    cells: &[C],
+    tokens: &[usize],
+    dim: usize,
+) {
+    for (t, floats) in floats.chunks_exact_mut(dim).take(tokens.len()).enumerate() {
+        if let Some(later) = tokens.get(t + AHEAD) {
+            fetch::<S, C>(cells, *later, dim);
+        }
+        let from = &cells[tokens[t]..][..dim];
+        for d in (0..dim).step_by(S::LANES) {
+            // SAFETY: whole vectors of a head.
+            unsafe {
+                let value = <C::Format as Float>::load::<S>(from.as_ptr().add(d).cast());
+                S::store(floats.as_mut_ptr().add(d), value);
+            }
+        }
+    }
+}
+
+/// Scores of the tokens at `places` with `N` queries, into `scores` from `t` of each. Keys that are not in the
+/// first-level cache are to be fetched.
+///
+/// # Safety
+/// The CPU has `S`, whose lanes divide a head.
+#[inline(always)]
+unsafe fn score<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
     scores: &mut [f32],
     t: usize,
-    queries: [*const f32; N],
+    queries: &[f32],
     keys: &[C],
-    tokens: &[usize],
+    places: &[usize],
     spec: AttentionSpec,
 ) {
-    let (dim, padded) = (spec.head_dim, scores.len() / N);
+    let padded = scores.len() / N;
+    // A vector's sum costs less where four are taken together, and is the same.
+    let (fours, rest) = if S::TILE >= 8 {
+        places.as_chunks()
+    } else {
+        (&[][..], places)
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        for (i, four) in fours.iter().enumerate() {
+            if FETCH {
+                for later in places.iter().skip(4 * i + AHEAD).take(4) {
+                    fetch::<S, C>(keys, *later, spec.head_dim);
+                }
+            }
+            let sums = dots::<S, C, N, 4>(queries, keys, four);
+            for (n, sums) in sums.into_iter().enumerate() {
+                let scores = &mut scores[n * padded + t + 4 * i..][..4];
+                for (score, sum) in scores.iter_mut().zip(S::sums(sums)) {
+                    *score = sum * spec.scale;
+                }
+            }
+        }
+        for (i, place) in rest.iter().enumerate() {
+            let i = 4 * fours.len() + i;
+            let sums = dots::<S, C, N, 1>(queries, keys, &[*place]);
+            for (n, [sum]) in sums.into_iter().enumerate() {
+                scores[n * padded + t + i] = S::sums([sum; 4])[0] * spec.scale;
+            }
+        }
+    }
+}
+
+/// The products of `N` queries with `T` keys, not yet added up over the lanes.
+///
+/// # Safety
+/// The CPU has `S`, whose lanes divide a head.
+#[inline(always)]
+unsafe fn dots<S: Simd, C: Cell, const N: usize, const T: usize>(
+    queries: &[f32],
+    keys: &[C],
+    places: &[usize; T],
+) -> [[S::F32; T]; N] {
+    let dim = queries.len() / N;
     let mut at = [std::ptr::null(); T];
-    for (i, at) in at.iter_mut().enumerate() {
-        fetch::<S, C>(keys, tokens.get(t + i + AHEAD), dim);
-        *at = keys[tokens[t + i]..][..dim].as_ptr();
+    for (at, &place) in at.iter_mut().zip(places) {
+        *at = keys[place..][..dim].as_ptr();
     }
     // SAFETY: whole vectors of a key and of a query.
     unsafe {
@@ -245,35 +401,21 @@ unsafe fn score<S: Simd, C: Cell, const N: usize, const T: usize>(
             for k in 0..T {
                 let key = <C::Format as Float>::load::<S>(at[k].add(d).cast());
                 for n in 0..N {
-                    let query = S::load_f32(queries[n].add(d).cast());
+                    let query = S::load_f32(queries.as_ptr().add(n * dim + d).cast());
                     sums[n][k] = S::fma(sums[n][k], key, query);
                 }
             }
         }
-        for n in 0..N {
-            let scores = &mut scores[n * padded + t..][..T];
-            match sums[n].first_chunk() {
-                Some(four) => scores.copy_from_slice(&S::sums(*four)),
-                None => scores[0] = S::sum(sums[n][0]),
-            }
-            for score in scores {
-                *score *= spec.scale;
-                if let Some(cap) = spec.softcap {
-                    *score = cap * (*score / cap).tanh();
-                }
-            }
-        }
+        sums
     }
 }
 
 /// Fetches the `len` cells of a token that comes later: what a head reads of a token and of the next lies apart.
 #[inline(always)]
-fn fetch<S: Simd, C: Cell>(cells: &[C], token: Option<&usize>, len: usize) {
-    if let Some(&token) = token {
-        let at = cells.as_ptr().wrapping_add(token).cast::<u8>();
-        for line in (0..len * size_of::<C>()).step_by(LINE) {
-            S::prefetch(at.wrapping_add(line));
-        }
+fn fetch<S: Simd, C: Cell>(cells: &[C], token: usize, len: usize) {
+    let at = cells.as_ptr().wrapping_add(token).cast::<u8>();
+    for line in (0..len * size_of::<C>()).step_by(LINE) {
+        S::prefetch(at.wrapping_add(line));
     }
 }
 
@@ -302,36 +444,75 @@ unsafe fn softmax<S: Simd>(scores: &mut [f32]) {
     }
 }
 
-/// Columns `d ..` of `D` vectors of `N` heads: the values of all tokens by their weights.
+/// Adds to `N` heads the values at `places` by their weights, `scores` from `t` of each.
 ///
 /// # Safety
-/// `out` is `N` heads that have those columns, and so has each of `tokens` in `values`; the CPU has `S`.
+/// The CPU has `S`, whose lanes divide a head.
 #[inline(always)]
-unsafe fn mix<S: Simd, C: Cell, const N: usize, const D: usize>(
+unsafe fn mix<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
+    out: &mut [f32],
+    values: &[C],
+    places: &[usize],
+    scores: &[f32],
+    t: usize,
+) {
+    let dim = out.len() / N;
+    let (whole, wide) = (dim / (4 * S::LANES) * (4 * S::LANES), 4 * S::LANES);
+    // SAFETY: the vectors of `out` from column `d` lie inside the head.
+    unsafe {
+        for d in (0..whole).step_by(wide) {
+            mix_at::<S, C, N, 4, FETCH>(out, d, values, places, scores, t);
+        }
+        for d in (whole..dim).step_by(S::LANES) {
+            mix_at::<S, C, N, 1, FETCH>(out, d, values, places, scores, t);
+        }
+    }
+}
+
+/// Columns `d ..` of `D` vectors of [`mix`].
+///
+/// # Safety
+/// A head has those columns, and the CPU has `S`.
+#[inline(always)]
+unsafe fn mix_at<S: Simd, C: Cell, const N: usize, const D: usize, const FETCH: bool>(
     out: &mut [f32],
     d: usize,
     values: &[C],
-    tokens: &[usize],
+    places: &[usize],
     scores: &[f32],
+    t: usize,
 ) {
-    let padded = scores.len() / N;
+    let (dim, padded) = (out.len() / N, scores.len() / N);
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[S::splat(0.0); D]; N];
-        for (t, &token) in tokens.iter().enumerate() {
-            fetch::<S, C>(&values[d..], tokens.get(t + AHEAD), D * S::LANES);
-            let value = values[token + d..][..D * S::LANES].as_ptr();
+        for n in 0..N {
+            for (i, sum) in sums[n].iter_mut().enumerate() {
+                let at = out[n * dim + d + i * S::LANES..][..S::LANES].as_ptr();
+                *sum = S::load_f32(at.cast());
+            }
+        }
+        let mut weights = [&[][..]; N];
+        for (n, weights) in weights.iter_mut().enumerate() {
+            *weights = &scores[n * padded + t..][..places.len()];
+        }
+        for (i, &place) in places.iter().enumerate() {
+            if FETCH && let Some(later) = places.get(i + AHEAD) {
+                fetch::<S, C>(values, later + d, D * S::LANES);
+            }
+            let value = values[place + d..][..D * S::LANES].as_ptr();
             for n in 0..N {
-                let weight = S::splat(scores[n * padded + t]);
+                let weight = S::splat(weights[n][i]);
                 for (i, sum) in sums[n].iter_mut().enumerate() {
                     let value = <C::Format as Float>::load::<S>(value.add(i * S::LANES).cast());
                     *sum = S::fma(*sum, value, weight);
                 }
             }
         }
-        for (out, sums) in out.chunks_exact_mut(out.len() / N).zip(sums) {
-            for (i, sum) in sums.into_iter().enumerate() {
-                S::store(out[d + i * S::LANES..][..S::LANES].as_mut_ptr(), sum);
+        for n in 0..N {
+            for (i, sum) in sums[n].iter().enumerate() {
+                let at = &mut out[n * dim + d + i * S::LANES..][..S::LANES];
+                S::store(at.as_mut_ptr(), *sum);
             }
         }
     }
