@@ -174,6 +174,10 @@ fn trace(device: &str) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
     if !output.status.success() {
         return Err(text(&output.stderr).to_owned());
     }
+    // Of the prompt and of a token.
+    let printed = text(&output.stdout);
+    let short = printed.lines().filter(|line| line.starts_with("step of "));
+    assert_eq!(short.count(), 2, "{printed}");
     let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let (mut tracks, mut spans) = (HashMap::new(), BTreeMap::<_, BTreeSet<_>>::new());
     for event in trace["traceEvents"].as_array().unwrap() {

@@ -400,9 +400,9 @@ unsafe fn dots<S: Simd, C: Cell, const N: usize, const T: usize>(
         for d in (0..dim).step_by(S::LANES) {
             for k in 0..T {
                 let key = <C::Format as Float>::load::<S>(at[k].add(d).cast());
-                for n in 0..N {
+                for (n, sums) in sums.iter_mut().enumerate() {
                     let query = S::load_f32(queries.as_ptr().add(n * dim + d).cast());
-                    sums[n][k] = S::fma(sums[n][k], key, query);
+                    sums[k] = S::fma(sums[k], key, query);
                 }
             }
         }
@@ -486,8 +486,8 @@ unsafe fn mix_at<S: Simd, C: Cell, const N: usize, const D: usize, const FETCH: 
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[S::splat(0.0); D]; N];
-        for n in 0..N {
-            for (i, sum) in sums[n].iter_mut().enumerate() {
+        for (n, sums) in sums.iter_mut().enumerate() {
+            for (i, sum) in sums.iter_mut().enumerate() {
                 let at = out[n * dim + d + i * S::LANES..][..S::LANES].as_ptr();
                 *sum = S::load_f32(at.cast());
             }
@@ -509,8 +509,8 @@ unsafe fn mix_at<S: Simd, C: Cell, const N: usize, const D: usize, const FETCH: 
                 }
             }
         }
-        for n in 0..N {
-            for (i, sum) in sums[n].iter().enumerate() {
+        for (n, sums) in sums.iter().enumerate() {
+            for (i, sum) in sums.iter().enumerate() {
                 let at = &mut out[n * dim + d + i * S::LANES..][..S::LANES];
                 S::store(at.as_mut_ptr(), *sum);
             }

@@ -151,6 +151,49 @@ fn attention_agrees_on_every_instruction_set() {
 }
 
 #[test]
+fn attention_does_not_depend_on_the_rows_beside_it() {
+    let mut random = Random(15);
+    let (heads, kv_heads, head_dim, block, blocks) = (6, 2, 64, 4, 40);
+    let (count, kv) = (37, kv_heads * head_dim);
+    let cache: Vec<f16> = (random.vector(2 * 2 * blocks * block * kv).into_iter())
+        .map(f16::from_f32)
+        .collect();
+    let tables: Vec<i32> = (0..2 * blocks as i32).rev().collect();
+    // Two sequences, the second from a later position on.
+    let places = |r: i32| if r < 20 { [r, 0, 0] } else { [r + 90, 0, 1] };
+    let rows: Vec<[i32; 3]> = (0..count).map(places).collect();
+    let width = heads * head_dim + 2 * kv;
+    let qkv = random.vector(count as usize * width);
+    for window in [None, Some(5), Some(70)] {
+        let spec = AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            block,
+            scale: 0.3,
+            softcap: None,
+            window,
+        };
+        for isa in Isa::available() {
+            let mixed = |(qkv, rows): (&[f32], &[[i32; 3]])| {
+                let attention = Attention {
+                    qkv,
+                    cache: &cache,
+                    rows: rows.as_flattened(),
+                    tables: &tables,
+                    blocks,
+                    spec,
+                };
+                attention.run(isa.of_width(head_dim))
+            };
+            let each = qkv.chunks_exact(width).zip(rows.chunks(1));
+            let alone: Vec<_> = each.flat_map(mixed).collect();
+            assert_eq!(mixed((&qkv, &rows)), alone, "{isa:?}, {window:?}");
+        }
+    }
+}
+
+#[test]
 fn low_rank_products_agree_on_every_instruction_set() {
     let mut random = Random(13);
     for (input, columns) in [

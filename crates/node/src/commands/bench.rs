@@ -13,6 +13,7 @@ use tinderbox_model::{Decoder, Output, Step, Want};
 use crate::pull::Local;
 use crate::runtime::{Loaded, PREFILL_ROWS, load, use_threads};
 use crate::settings::Settings;
+use trace::Steps;
 
 mod trace;
 
@@ -32,6 +33,9 @@ struct Report {
     /// What the device reads and writes with nothing else to do.
     copy_bytes_per_s: f64,
     results: Vec<Figures>,
+    /// Of the run that was written down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Steps>,
 }
 
 /// Medians for one prompt length and batch.
@@ -94,9 +98,10 @@ async fn measure(settings: &Settings, local: &Local) -> anyhow::Result<Report> {
             results.push(figures(&mut decoder, settings, prompt, batch).await?);
         }
     }
-    if let Some(to) = &settings.profile {
-        profiled(&mut decoder, settings, to).await?;
-    }
+    let steps = match &settings.profile {
+        Some(to) => profiled(&mut decoder, settings, to).await?,
+        None => Vec::new(),
+    };
     // Last, so that its buffer does not count as the model's memory.
     let peak_bytes = peak_memory();
     let copy_bytes_per_s = copy_bandwidth(&selected.device).await;
@@ -113,6 +118,7 @@ async fn measure(settings: &Settings, local: &Local) -> anyhow::Result<Report> {
         peak_bytes,
         copy_bytes_per_s,
         results,
+        steps,
     })
 }
 
@@ -179,7 +185,11 @@ async fn round(
 }
 
 /// Runs each prompt length and batch once more, and writes down where the time went.
-async fn profiled(decoder: &mut Decoder, settings: &Settings, to: &Path) -> anyhow::Result<()> {
+async fn profiled(
+    decoder: &mut Decoder,
+    settings: &Settings,
+    to: &Path,
+) -> anyhow::Result<Vec<Steps>> {
     profile::start();
     let (output, steps) = (settings.output_tokens, settings.output_tokens.min(PROFILED));
     for &prompt in &settings.prompt_tokens {
@@ -196,7 +206,7 @@ async fn profiled(decoder: &mut Decoder, settings: &Settings, to: &Path) -> anyh
         "{} holds the trace: open it at ui.perfetto.dev",
         to.display()
     );
-    Ok(())
+    Ok(trace::steps(&spans))
 }
 
 /// The blocks of a sequence when each gets as many.
@@ -306,6 +316,16 @@ fn print(report: &Report) {
             f.decode_tokens_per_s,
             f.decode_bytes_per_s / 1e9,
             f.bandwidth_share * 100.0,
+        );
+    }
+    for steps in &report.steps {
+        let each = |what, time: Option<f64>| {
+            time.map_or(String::new(), |time| format!(", {what} {time:.1} us each"))
+        };
+        let (run, launch) = (each("run", steps.run_us), each("launch", steps.launch_us));
+        println!(
+            "{}: {:.0} operations{run}{launch}",
+            steps.name, steps.operations
         );
     }
 }
