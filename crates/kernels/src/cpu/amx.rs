@@ -123,7 +123,7 @@ pub(crate) unsafe fn products<Q: Quant>(panels: &Panels, columns: usize, blocks:
                 for (products, found) in products.iter_mut().zip(found) {
                     _mm512_storeu_ps(products.as_mut_ptr(), found);
                 }
-                panels.write(row, b * BLOCK, &products);
+                panels.write::<Avx512>(row, b * BLOCK, &products);
             }
         }
     }

@@ -135,30 +135,48 @@ impl Panels<'_> {
     }
 
     /// Writes the products of the panel that begins with weight row `first` with input rows `r ..`.
+    ///
+    /// By vectors: in a tab a copy of an array is a call.
+    ///
+    /// # Safety
+    /// The CPU has `S`.
     #[inline(always)]
-    pub(crate) fn write(&self, first: usize, r: usize, products: &[[f32; panel::ROWS]]) {
+    pub(crate) unsafe fn write<S: Simd>(
+        &self,
+        first: usize,
+        r: usize,
+        products: &[[f32; panel::ROWS]],
+    ) {
         let spec = &self.linear.spec;
         let len = panel::ROWS.min(spec.layout.rows - first);
+        let whole = len / S::LANES * S::LANES;
+        let bias: &[f32] = match spec.bias {
+            true => &self.linear.bias[first..][..len],
+            false => &[],
+        };
         for (n, products) in products.iter().enumerate() {
             let at = (r + n) * self.width + spec.first + first;
             // SAFETY: this task alone writes these output columns.
             let out = unsafe { self.out.part(at, len) };
-            let mut sums = *products;
-            if spec.bias {
-                add(&mut sums, &self.linear.bias[first..][..len]);
+            for i in (0..whole).step_by(S::LANES) {
+                // SAFETY: all have a whole vector there, the bias where there is one.
+                unsafe {
+                    let one = S::splat(1.0);
+                    let mut sum = S::load_f32(products[i..].as_ptr().cast());
+                    if spec.bias {
+                        sum = S::fma(sum, S::load_f32(bias[i..].as_ptr().cast()), one);
+                    }
+                    if spec.accumulate {
+                        sum = S::fma(sum, S::load_f32(out[i..].as_ptr().cast()), one);
+                    }
+                    S::store(out[i..].as_mut_ptr(), sum);
+                }
             }
-            if spec.accumulate {
-                add(&mut sums, out);
+            for i in whole..len {
+                let before = if spec.accumulate { out[i] } else { 0.0 };
+                out[i] = before + (products[i] + bias.get(i).copied().unwrap_or(0.0));
             }
-            out.copy_from_slice(&sums[..len]);
         }
-    }
-}
-
-#[inline(always)]
-fn add(sums: &mut [f32], more: &[f32]) {
-    for (sum, more) in sums.iter_mut().zip(more) {
-        *sum += more;
     }
 }
 
@@ -239,8 +257,10 @@ impl<W: Weights> Tile<'_, W> {
         for (first, w) in self.panels.iter() {
             // SAFETY: `w` is one panel, `x` was prepared from rows of as many columns
             // (`Matrix::linear` checks), the instruction set is the caller's.
-            let products = unsafe { W::products::<S, N>(w.as_ptr(), columns, x) };
-            self.panels.write(first, r, &products);
+            unsafe {
+                let products = W::products::<S, N>(w.as_ptr(), columns, x);
+                self.panels.write::<S>(first, r, &products);
+            }
         }
     }
 }
