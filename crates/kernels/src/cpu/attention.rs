@@ -232,35 +232,19 @@ impl<C: Cell> Heads<'_, C> {
                 unsafe { to_floats::<S, C>(&mut floats, keys, tokens, dim) };
             }
             for (r, (span, scores)) in spans.iter().zip(&mut all).enumerate() {
-                let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
-                if from >= to {
+                let Some((part, from)) = part_of(span, &tile) else {
                     continue;
-                }
+                };
                 let row = (self.first + r) * (spec.heads * dim + 2 * kv) + head * dim;
                 let queries = &qkv[row..][..N * dim];
-                let part = from - tile.start..to - tile.start;
                 // SAFETY: the instruction set is the caller's.
                 unsafe {
                     if spans.len() > 1 {
                         let places = &in_order[part];
-                        score::<S, f32, N, false>(
-                            scores,
-                            from - span.start,
-                            queries,
-                            &floats,
-                            places,
-                            spec,
-                        );
+                        score::<S, f32, N, false>(scores, from, queries, &floats, places, spec);
                     } else {
                         let places = &tokens[part];
-                        score::<S, C, N, true>(
-                            scores,
-                            from - span.start,
-                            queries,
-                            keys,
-                            places,
-                            spec,
-                        );
+                        score::<S, C, N, true>(scores, from, queries, keys, places, spec);
                     }
                 }
             }
@@ -283,27 +267,31 @@ impl<C: Cell> Heads<'_, C> {
                 unsafe { to_floats::<S, C>(&mut floats, values, tokens, dim) };
             }
             for (r, (span, scores)) in spans.iter().zip(&all).enumerate() {
-                let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
-                if from >= to {
+                let Some((part, from)) = part_of(span, &tile) else {
                     continue;
-                }
+                };
                 let row = (self.first + r) * spec.heads * dim + head * dim;
-                let part = from - tile.start..to - tile.start;
                 // SAFETY: this task alone has these heads of these rows; the instruction set is the caller's.
                 unsafe {
                     let out = self.out.part(row, N * dim);
                     if spans.len() > 1 {
                         let places = &in_order[part];
-                        mix::<S, f32, N, false>(out, &floats, places, scores, from - span.start);
+                        mix::<S, f32, N, false>(out, &floats, places, scores, from);
                     } else {
                         let places = &tokens[part];
-                        mix::<S, C, N, true>(out, values, places, scores, from - span.start);
+                        mix::<S, C, N, true>(out, values, places, scores, from);
                     }
                 }
             }
         }
         N
     }
+}
+
+/// What a row attends to of a tile's tokens, counted from the tile's first, and where that begins in all the row attends to.
+fn part_of(span: &Range<usize>, tile: &Range<usize>) -> Option<(Range<usize>, usize)> {
+    let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
+    (from < to).then(|| (from - tile.start..to - tile.start, from - span.start))
 }
 
 /// The heads of some tokens as floats, one after the other.

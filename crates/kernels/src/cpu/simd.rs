@@ -54,7 +54,7 @@ pub(crate) trait Simd: Copy + 'static {
     /// `a · b + sum`.
     unsafe fn fma(sum: Self::F32, a: Self::F32, b: Self::F32) -> Self::F32;
     unsafe fn sum(a: Self::F32) -> f32;
-    /// The sum of each, which is faster than one by one where vectors are long.
+    /// The sum of each, faster than one by one where vectors are long. A vector's is the same in each of the four places.
     #[inline(always)]
     unsafe fn sums(a: [Self::F32; 4]) -> [f32; 4] {
         let [a, b, c, d] = a;

@@ -129,8 +129,8 @@ impl Simd for Avx512 {
     op!(sum(a: __m512) -> f32, _mm512_reduce_add_ps(a));
     op!(sums(a: [__m512; 4]) -> [f32; 4], {
         // In each quarter: both halves of two vectors added, then of all four.
-        let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-        let (ab, cd) = (two(a[0], a[1]), two(a[2], a[3]));
+        let ab = _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
+        let cd = _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
         let four = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
         let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(four), 1));
         let half = _mm256_add_ps(_mm512_castps512_ps256(four), upper);
