@@ -117,6 +117,11 @@ pub struct AttentionSpec {
     pub softcap: Option<f32>,
     /// Attend to this many latest tokens, the current one included.
     pub window: Option<usize>,
+    /// No two rows are of one sequence, as in a step that only answers. A hint of how to share the work: the result is
+    /// right either way.
+    pub alone: bool,
+    /// Tokens of the longest row's sequence up to and with it; a hint, too.
+    pub longest: usize,
 }
 
 /// Products that lie side by side in one matrix, at most: queries, keys and values.

@@ -217,6 +217,8 @@ impl Bench<'_> {
             scale: 0.125,
             softcap: None,
             window: None,
+            alone: true,
+            longest: 20,
         };
         let want = reference::attention(&qkv, &cache, &rows, &tables, 2, spec);
         let (rows, tables) = (self.ints(&rows, [2, 3]), self.ints(&tables, [2, 2]));

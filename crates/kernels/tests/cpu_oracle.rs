@@ -227,6 +227,8 @@ fn attention_agrees_with_the_reference_over_block_tables() {
             scale: 0.3,
             softcap: (random.below(3) == 0).then_some(2.0),
             window: (random.below(3) == 0).then_some(5),
+            alone: false,
+            longest: 0,
         };
         let Cached {
             rows,

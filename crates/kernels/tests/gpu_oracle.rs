@@ -331,20 +331,24 @@ fn rope_and_attention_are_the_reference() {
             (Some(1), Some(3.0)),
             (None, Some(0.5)),
         ] {
-            let spec = AttentionSpec {
-                heads,
-                kv_heads,
-                head_dim,
-                block,
-                scale: 0.3,
-                softcap,
-                window,
-            };
-            let want =
-                reference::attention(&qkv, &cache, &batch.rows, &batch.tables, batch.blocks, spec);
-            let tables = ints(&batch.tables, [3, batch.blocks], &device);
-            let got = attention(&gpu_qkv, &gpu_cache, &table, &tables, spec);
-            assert_close(got, &want, 1e-4, &format!("{spec:?}"));
+            for alone in [false, true] {
+                let spec = AttentionSpec {
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    block,
+                    scale: 0.3,
+                    softcap,
+                    window,
+                    alone,
+                    longest: batch.blocks * block,
+                };
+                let Batch { rows, tables, .. } = &batch;
+                let want = reference::attention(&qkv, &cache, rows, tables, batch.blocks, spec);
+                let tables = ints(tables, [3, batch.blocks], &device);
+                let got = attention(&gpu_qkv, &gpu_cache, &table, &tables, spec);
+                assert_close(got, &want, 1e-4, &format!("{spec:?}"));
+            }
         }
     }
 }
@@ -416,6 +420,8 @@ fn an_f16_cache_is_the_reference_where_the_device_has_f16() {
         scale: 1.0,
         softcap: None,
         window: None,
+        alone: true,
+        longest: 4,
     };
     let want = reference::attention(&qkv, &cache, &rows, &[0], 1, spec);
     assert_close(

@@ -192,6 +192,8 @@ impl Decoder {
             scale: config.attention_scale,
             softcap: config.attention_softcap,
             window: config.layers[index].window,
+            alone: rows.alone,
+            longest: rows.longest,
         };
         let mixed = attention(&qkv, &cache, &rows.places, &rows.tables, spec); // [rows, heads · head_dim]
         self.cache[index] = Some(cache);
@@ -351,6 +353,10 @@ struct Rows {
     tables: Tensor<2, Int>,
     outputs: Tensor<1, Int>,
     adapted: Adapted,
+    /// No two rows are of one sequence.
+    alone: bool,
+    /// Tokens of the longest row's sequence so far.
+    longest: usize,
 }
 
 impl Rows {
@@ -400,6 +406,12 @@ impl Rows {
             places: grid(places, [step.tokens.len(), 3]),
             tables: grid(tables, [step.tables.len(), longest]),
             outputs: line(&step.outputs),
+            alone: step.sequences.iter().collect::<BTreeSet<_>>().len() == step.sequences.len(),
+            longest: step
+                .positions
+                .iter()
+                .max()
+                .map_or(0, |last| *last as usize + 1),
         }
     }
 }

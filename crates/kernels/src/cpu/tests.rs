@@ -133,6 +133,8 @@ fn attention_agrees_on_every_instruction_set() {
             scale: 0.3,
             softcap: None,
             window: None,
+            alone: true,
+            longest: tokens,
         };
         let expected = reference::attention(&qkv, &plain, &rows, &tables, blocks, spec);
         let attention = Attention {
@@ -174,6 +176,8 @@ fn attention_does_not_depend_on_the_rows_beside_it() {
             scale: 0.3,
             softcap: None,
             window,
+            alone: false,
+            longest: 127,
         };
         for isa in Isa::available() {
             let mixed = |(qkv, rows): (&[f32], &[[i32; 3]])| {

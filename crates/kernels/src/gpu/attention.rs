@@ -1,16 +1,27 @@
 //! Grouped-query attention over the block cache, with an online softmax (Milakov & Gimelshein
-//! 2018): a workgroup a head of a row, walking its tokens in chunks.
+//! 2018): a workgroup takes the heads that share keys, and of a prompt several rows, walks their
+//! tokens in chunks and reads each key and value once for all. Where few rows would leave a GPU idle,
+//! a long context is shared between workgroups (Dao et al. 2023, "Flash-Decoding") and their parts
+//! are put together by a second kernel.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::cubecl;
 use cubecl::prelude::*;
 
+use super::choice::Class;
 use super::input::safe_tanh;
-use super::{CubeTensor, columns, empty, rows, spread};
+use super::{CubeTensor, UNITS_1D, columns, empty, rows, spread};
 use crate::AttentionSpec;
 
-/// Tokens in a chunk, and invocations of a workgroup.
-const CHUNK: usize = 64;
+/// Queries of a workgroup, at most.
+const QUERIES: usize = 8;
+/// Their numbers, at most: half of the workgroup memory that WebGPU grants.
+const QUERY_MEMORY: usize = 2048;
+/// Score of a token that a row does not see.
+const UNSEEN: f32 = -3.0e38;
+/// Tokens of a part of a context, and parts at most. Beyond that parts grow.
+const PART: usize = 256;
+const PARTS: usize = 64;
 
 /// What the kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,13 +31,78 @@ struct Attention {
     head_dim: usize,
     block: usize,
     softcap: bool,
+    /// Rows that a workgroup takes, side by side; of one sequence it takes them at once.
+    rows: usize,
+    /// Heads that a workgroup takes, all with the same keys.
+    share: usize,
+    /// Invocations of a workgroup.
+    units: usize,
+    /// Tokens of a chunk whose scores an invocation adds up.
+    tokens: usize,
+    /// Writes a part's sums, for [`join_kernel`].
+    split: bool,
 }
 
 impl Attention {
+    /// Where `alone`, no two rows are of one sequence.
+    fn new(spec: AttentionSpec, class: Class, alone: bool, split: bool) -> Attention {
+        let most = (QUERY_MEMORY / spec.head_dim).clamp(1, QUERIES);
+        let group = spec.heads / spec.kv_heads;
+        let share = (1..=most.min(group)).rfind(|n| group.is_multiple_of(*n));
+        let share = share.unwrap_or(1);
+        // A software GPU: workgroups are as wide as its vectors, and each load that differs between
+        // lanes has to serve many products.
+        let (units, tokens) = match class {
+            Class::Software => (8, 4),
+            _ => (UNITS_1D, 1),
+        };
+        Attention {
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            block: spec.block,
+            softcap: spec.softcap.is_some(),
+            rows: if alone { 1 } else { most / share },
+            share,
+            units,
+            tokens,
+            split,
+        }
+    }
+
+    fn queries(self) -> usize {
+        self.rows * self.share
+    }
+
+    fn chunk(self) -> usize {
+        self.units * self.tokens
+    }
+
     /// Columns of the output an invocation adds up.
     fn own(self) -> usize {
-        self.head_dim.div_ceil(CHUNK)
+        self.head_dim.div_ceil(self.units)
     }
+
+    fn scores(self) -> usize {
+        self.queries() * self.tokens
+    }
+
+    fn mixed(self) -> usize {
+        self.queries() * self.own()
+    }
+
+    /// Numbers of a part: the values, the largest score and the sum.
+    fn part(self) -> usize {
+        self.head_dim + 2
+    }
+}
+
+/// How a context is shared between workgroups.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+struct Split {
+    parts: usize,
+    /// Tokens of a part, whole chunks.
+    span: usize,
 }
 
 /// The places that come from `rows` and `tables` are held inside their buffers: the kernel is
@@ -44,102 +120,246 @@ fn attention_kernel<C: Float>(
     window: usize,
     scale: f32,
     cap: f32,
+    split: Split,
     #[comptime] spec: Attention,
     #[define(C)] _cache: ElemType,
 ) {
-    let dim = comptime!(spec.head_dim);
-    let (row, head) = (
-        CUBE_POS / comptime!(spec.heads),
-        CUBE_POS % comptime!(spec.heads),
-    );
+    let (dim, units) = comptime!((spec.head_dim, spec.units));
+    let width = comptime!(spec.share * spec.head_dim);
+    let groups = comptime!(spec.heads / spec.share);
+    let part = CUBE_POS % split.parts;
+    let head = CUBE_POS / split.parts % groups * comptime!(spec.share);
+    let tile = CUBE_POS / split.parts / groups;
+    let kv_head = head / comptime!(spec.heads / spec.kv_heads);
     let unit = UNIT_POS as usize;
-    if row < count {
-        let last = rows[row * 3] as usize;
-        let table = rows[row * 3 + 2] as usize * blocks;
-        let kv_head = head / comptime!(spec.heads / spec.kv_heads);
 
-        let mut query = Shared::<[f32]>::new_slice(dim);
-        let mut places = Shared::<[u32]>::new_slice(CHUNK);
-        let mut scores = Shared::<[f32]>::new_slice(CHUNK);
-        let mut shares = Shared::<[f32]>::new_slice(CHUNK);
-        let from = row * comptime!((spec.heads + 2 * spec.kv_heads) * dim) + head * dim;
-        let mut i = unit;
-        while i < dim {
-            query[i] = qkv[from + i] * scale;
-            i += CHUNK;
-        }
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.head_dim));
+    let mut places = Shared::<[u32]>::new_slice(comptime!(spec.chunk()));
+    // An invocation's largest score of a query; of all so far, and what the sums shrink by for it.
+    let mut peaks = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.units));
+    let mut tops = Shared::<[f32]>::new_slice(comptime!(spec.queries()));
+    let mut fades = Shared::<[f32]>::new_slice(comptime!(spec.queries()));
+    let mut shares = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.chunk()));
 
-        // The largest score so far, the sum of e^(score − largest), and the values so weighted.
-        let mut top = f32::new(-3.0e38);
-        let mut sum = 0.0f32;
-        let mut mixed = Array::<f32>::new(comptime!(spec.own()));
+    let mut row = tile * comptime!(spec.rows);
+    let end = min(row + comptime!(spec.rows), count);
+    while row < end {
+        // The rows from here on that are of one sequence.
+        let sequence = rows[row * 3 + 2];
+        let mut run = 1usize;
         #[unroll]
-        for o in 0..comptime!(spec.own()) {
-            mixed[o] = 0.0;
+        for r in 1..comptime!(spec.rows) {
+            let next = min(row + r, end - 1);
+            if run == r && row + r < end && rows[next * 3 + 2] == sequence {
+                run = r + 1;
+            }
+        }
+        // The first and the last token of each; a row there is not is the last one again.
+        let mut firsts = Array::<usize>::new(comptime!(spec.rows));
+        let mut lasts = Array::<usize>::new(comptime!(spec.rows));
+        let last = rows[row * 3] as usize;
+        let mut from = last + 1 - min(window, last + 1);
+        let mut to = last + 1;
+        #[unroll]
+        for r in 0..comptime!(spec.rows) {
+            let last = rows[(row + min(r, run - 1)) * 3] as usize;
+            lasts[r] = last;
+            firsts[r] = last + 1 - min(window, last + 1);
+            from = min(from, firsts[r]);
+            to = max(to, last + 1);
+        }
+        from = max(from, part * split.span);
+        to = min(to, (part + 1) * split.span);
+
+        let mut i = unit;
+        while i < comptime!(spec.queries() * spec.head_dim) {
+            let at = (row + min(i / width, run - 1))
+                * comptime!((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
+            queries[i] = qkv[at + head * dim + i % width] * scale;
+            i += units;
+        }
+        if unit < comptime!(spec.queries()) {
+            tops[unit] = UNSEEN;
+        }
+        let mut sums = Array::<f32>::new(comptime!(spec.queries()));
+        #[unroll]
+        for q in 0..comptime!(spec.queries()) {
+            sums[q] = 0.0;
+        }
+        let mut mixed = Array::<f32>::new(comptime!(spec.mixed()));
+        #[unroll]
+        for m in 0..comptime!(spec.mixed()) {
+            mixed[m] = 0.0;
         }
         sync_cube();
 
-        let mut chunk = last + 1 - min(window, last + 1);
-        while chunk <= last {
-            let tokens = min(last + 1 - chunk, CHUNK);
-            // A token an invocation: its score.
-            if unit < tokens {
-                let token = chunk + unit;
+        // Chunks begin at the same tokens whatever rows are here, so that sums have one order.
+        let table = sequence as usize * blocks;
+        let mut chunk = from / comptime!(spec.chunk()) * comptime!(spec.chunk());
+        while chunk < to {
+            // Some tokens an invocation: their scores.
+            let mut keys = Array::<usize>::new(comptime!(spec.tokens));
+            #[unroll]
+            for t in 0..comptime!(spec.tokens) {
+                let place = comptime!(t * spec.units) + unit;
+                let token = min(chunk + place, to - 1);
                 let entry = min(table + token / comptime!(spec.block), tables.len() - 1);
                 let block = tables[entry] as usize;
                 let slot = min(
                     block * comptime!(spec.block) + token % comptime!(spec.block),
                     slots - 1,
                 );
-                let place = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
-                let mut score = 0.0f32;
-                for d in 0..dim {
-                    score += query[d] * f32::cast_from(cache[place + d]);
-                }
-                if comptime!(spec.softcap) {
-                    score = safe_tanh(score / cap) * cap;
-                }
-                places[unit] = place as u32;
-                scores[unit] = score;
+                keys[t] = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
+                places[place] = keys[t] as u32;
             }
-            sync_cube();
-
-            let before = top;
-            for t in 0..tokens {
-                top = max(top, scores[t]);
-            }
-            if unit < tokens {
-                shares[unit] = (scores[unit] - top).exp();
-            }
-            sync_cube();
-
-            // A column an invocation: the values.
-            let fade = (before - top).exp();
-            sum *= fade;
+            let mut scores = Array::<f32>::new(comptime!(spec.scores()));
             #[unroll]
-            for o in 0..comptime!(spec.own()) {
-                mixed[o] *= fade;
+            for s in 0..comptime!(spec.scores()) {
+                scores[s] = 0.0;
             }
-            for t in 0..tokens {
-                let share = shares[t];
-                let place = slots * comptime!(spec.kv_heads * dim) + places[t] as usize;
-                sum += share;
+            let mut key = Array::<f32>::new(comptime!(spec.tokens));
+            for d in 0..dim {
+                #[unroll]
+                for t in 0..comptime!(spec.tokens) {
+                    key[t] = f32::cast_from(cache[keys[t] + d]);
+                }
+                #[unroll]
+                for q in 0..comptime!(spec.queries()) {
+                    let query = queries[comptime!(q * spec.head_dim) + d];
+                    #[unroll]
+                    for t in 0..comptime!(spec.tokens) {
+                        scores[comptime!(q * spec.tokens + t)] += query * key[t];
+                    }
+                }
+            }
+            #[unroll]
+            for q in 0..comptime!(spec.queries()) {
+                let mut peak = f32::new(UNSEEN);
+                #[unroll]
+                for t in 0..comptime!(spec.tokens) {
+                    let mut score = scores[comptime!(q * spec.tokens + t)];
+                    if comptime!(spec.softcap) {
+                        score = safe_tanh(score / cap) * cap;
+                    }
+                    let token = chunk + comptime!(t * spec.units) + unit;
+                    let row = comptime!(q / spec.share);
+                    if token < firsts[row] || token > lasts[row] {
+                        score = f32::new(UNSEEN);
+                    }
+                    scores[comptime!(q * spec.tokens + t)] = score;
+                    peak = max(peak, score);
+                }
+                peaks[comptime!(q * spec.units) + unit] = peak;
+            }
+            sync_cube();
+            // A query an invocation: its largest score.
+            if unit < comptime!(spec.queries()) {
+                let before = tops[unit];
+                let mut top = before;
+                for u in 0..units {
+                    top = max(top, peaks[unit * units + u]);
+                }
+                tops[unit] = top;
+                fades[unit] = (before - top).exp();
+            }
+            sync_cube();
+            #[unroll]
+            for q in 0..comptime!(spec.queries()) {
+                let top = tops[q];
+                #[unroll]
+                for t in 0..comptime!(spec.tokens) {
+                    let score = scores[comptime!(q * spec.tokens + t)];
+                    // Before a row's first token the largest score is none, too.
+                    let share = select(score > UNSEEN, (score - top).exp(), f32::new(0.0));
+                    shares[comptime!(q * spec.chunk() + t * spec.units) + unit] = share;
+                }
+                let fade = fades[q];
+                sums[q] *= fade;
                 #[unroll]
                 for o in 0..comptime!(spec.own()) {
-                    let column = min(unit + comptime!(o * CHUNK), comptime!(dim - 1));
-                    mixed[o] += share * f32::cast_from(cache[place + column]);
+                    mixed[comptime!(q * spec.own() + o)] *= fade;
                 }
             }
             sync_cube();
-            chunk += CHUNK;
+            // Some columns an invocation: the values.
+            let mut value = Array::<f32>::new(comptime!(spec.own()));
+            for t in 0..min(to - chunk, comptime!(spec.chunk())) {
+                let place = slots * comptime!(spec.kv_heads * spec.head_dim) + places[t] as usize;
+                #[unroll]
+                for o in 0..comptime!(spec.own()) {
+                    let column = min(unit + comptime!(o * spec.units), dim - 1);
+                    value[o] = f32::cast_from(cache[place + column]);
+                }
+                #[unroll]
+                for q in 0..comptime!(spec.queries()) {
+                    let share = shares[comptime!(q * spec.chunk()) + t];
+                    sums[q] += share;
+                    #[unroll]
+                    for o in 0..comptime!(spec.own()) {
+                        mixed[comptime!(q * spec.own() + o)] += share * value[o];
+                    }
+                }
+            }
+            sync_cube();
+            chunk += comptime!(spec.chunk());
         }
 
         #[unroll]
-        for o in 0..comptime!(spec.own()) {
-            let column = unit + comptime!(o * CHUNK);
-            if column < dim {
-                out[(row * comptime!(spec.heads) + head) * dim + column] = mixed[o] / sum;
+        for q in 0..comptime!(spec.queries()) {
+            if comptime!(q / spec.share) < run {
+                let at = (row + comptime!(q / spec.share)) * comptime!(spec.heads)
+                    + head
+                    + comptime!(q % spec.share);
+                let from = (at * split.parts + part) * comptime!(spec.part());
+                #[unroll]
+                for o in 0..comptime!(spec.own()) {
+                    let column = unit + comptime!(o * spec.units);
+                    let value = mixed[comptime!(q * spec.own() + o)];
+                    if column < dim {
+                        if comptime!(spec.split) {
+                            out[from + column] = value;
+                        } else {
+                            out[at * dim + column] = value / sums[q];
+                        }
+                    }
+                }
+                if comptime!(spec.split) {
+                    if unit == 0 {
+                        out[from + dim] = tops[q];
+                        out[from + dim + 1] = sums[q];
+                    }
+                }
             }
+        }
+        row += run;
+    }
+}
+
+/// Puts the parts of a context together: a workgroup a head of a row, columns side by side.
+#[cube(launch_unchecked)]
+fn join_kernel(out: &mut [f32], parts: &[f32], heads: usize, count: usize, #[comptime] dim: usize) {
+    let head = CUBE_POS;
+    if head < heads {
+        let width = comptime!(dim + 2);
+        let first = head * count * width;
+        let mut top = f32::new(UNSEEN);
+        for part in 0..count {
+            top = max(top, parts[first + part * width + dim]);
+        }
+        let mut sum = 0.0f32;
+        for part in 0..count {
+            let at = first + part * width + dim;
+            sum += parts[at + 1] * (parts[at] - top).exp();
+        }
+        let mut column = UNIT_POS as usize;
+        while column < dim {
+            let mut mixed = 0.0f32;
+            for part in 0..count {
+                let at = first + part * width;
+                mixed += parts[at + column] * (parts[at + dim] - top).exp();
+            }
+            out[head * dim + column] = mixed / sum;
+            column += comptime!(UNITS_1D);
         }
     }
 }
@@ -151,8 +371,28 @@ pub fn attention(
     tables: CubeTensor,
     spec: AttentionSpec,
 ) -> CubeTensor {
+    let class = Class::of(qkv.client.properties());
+    // Few workgroups with much to do each: sharing the tokens keeps more of a GPU busy. One in
+    // software has few threads, and there a row's sums keep their order.
+    let shared = class != Class::Software && spec.alone && spec.longest > PART;
+    let parts = match shared {
+        true => spec.longest.div_ceil(PART).min(PARTS),
+        false => 1,
+    };
+    run(qkv, cache, table, tables, spec, class, parts)
+}
+
+/// [`attention`] as on such a device, with the context in so many parts.
+pub fn run(
+    qkv: &CubeTensor,
+    cache: &CubeTensor,
+    table: CubeTensor,
+    tables: CubeTensor,
+    spec: AttentionSpec,
+    class: Class,
+    parts: usize,
+) -> CubeTensor {
     let count = rows(qkv);
-    let out = empty(qkv, [count, spec.heads * spec.head_dim]);
     let (all, kv) = (
         spec.heads + 2 * spec.kv_heads,
         spec.kv_heads * spec.head_dim,
@@ -166,16 +406,27 @@ pub fn attention(
         fits,
         "attention: {qkv:?}, {cache:?}, {table:?}, {tables:?} for {spec:?}"
     );
-    // SAFETY: `row < count` bounds the addresses in `qkv`, `rows` and `out`; the entry of `tables`
-    // is clamped to its last and the slot to the cache's last, so that each of a slot's columns is
-    // inside the keys, and `slots` rows further inside the values. Sizes were just checked. Shared
-    // arrays are indexed below `dim` and `CHUNK`.
+    let plan = Attention::new(spec, class, spec.alone, parts > 1);
+    let span = match parts {
+        1 => u32::MAX as usize / 2,
+        _ => spec.longest.div_ceil(parts).next_multiple_of(plan.chunk()),
+    };
+    let heads = count * spec.heads;
+    let out = empty(qkv, [count, spec.heads * spec.head_dim]);
+    let sums = match plan.split {
+        true => empty(qkv, [heads, parts * plan.part()]),
+        false => out.clone(),
+    };
+    // SAFETY: `row < count` bounds the addresses in `qkv`, `rows`, `out` and the parts; the entry of
+    // `tables` is clamped to its last and the slot to the cache's last, so that each of a slot's columns is
+    // inside the keys, and `slots` rows further inside the values. Sizes were just checked. Workgroup
+    // memory is indexed below the sizes it is made with.
     unsafe {
         attention_kernel::launch_unchecked(
             &qkv.client,
-            spread(count * spec.heads),
-            CubeDim::new_1d(CHUNK as u32),
-            out.clone().into_buffer_arg(),
+            spread(count.div_ceil(plan.rows) * (spec.heads / plan.share) * parts),
+            CubeDim::new_1d(plan.units as u32),
+            sums.clone().into_buffer_arg(),
             qkv.clone().into_buffer_arg(),
             cache.clone().into_buffer_arg(),
             table.into_buffer_arg(),
@@ -186,15 +437,25 @@ pub fn attention(
             spec.window.unwrap_or(u32::MAX as usize),
             spec.scale,
             spec.softcap.unwrap_or(1.0),
-            Attention {
-                heads: spec.heads,
-                kv_heads: spec.kv_heads,
-                head_dim: spec.head_dim,
-                block: spec.block,
-                softcap: spec.softcap.is_some(),
-            },
+            SplitLaunch::new(parts, span),
+            plan,
             dtype_to_storage_type(cache.dtype),
         )
     };
+    if plan.split {
+        // SAFETY: `head < heads` bounds the addresses in both buffers, whose sizes are above.
+        unsafe {
+            join_kernel::launch_unchecked(
+                &qkv.client,
+                spread(heads),
+                CubeDim::new_1d(UNITS_1D as u32),
+                out.clone().into_buffer_arg(),
+                sums.into_buffer_arg(),
+                heads,
+                parts,
+                spec.head_dim,
+            )
+        };
+    }
     out
 }

@@ -50,7 +50,7 @@ pub enum Class {
 pub const FEW: usize = 8;
 
 impl Class {
-    fn of(properties: &DeviceProperties) -> Class {
+    pub fn of(properties: &DeviceProperties) -> Class {
         let (least, most) = (
             properties.hardware.plane_size_min,
             properties.hardware.plane_size_max,

@@ -8,15 +8,16 @@ use burn::backend::{Cube, CubeDevice, WgpuBackend, WgpuDevice, WgpuDeviceKind};
 use burn::cubecl::future::block_on;
 use burn::tensor::TensorData;
 
-use super::choice::Way;
+use super::attention;
+use super::choice::{Class, Way};
 use super::linear::run;
 use super::linear_gemv::Operands;
 use super::{CubeTensor, MAX_BINDINGS};
 use crate::matrix::pad_blocks;
 use crate::sample::{Random, matrix};
 use crate::{
-    Activation, Choice, Format, Input, Layout, LinearSpec, Norm, adapters, reference, select,
-    self_test,
+    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Norm, adapters,
+    reference, select, self_test,
 };
 
 thread_local! {
@@ -84,23 +85,179 @@ fn check(
     }
 }
 
-#[test]
-fn every_way_to_a_product_is_the_reference_in_every_format() {
-    // Planes need a real GPU: CubeCL reports none on a software one.
-    let Some(adapter) = adapters()
-        .into_iter()
-        .find(|adapter| adapter.backend == "vulkan")
-    else {
+/// The machine's adapter, real or in software.
+fn vulkan() -> Option<(crate::Kind, CubeDevice)> {
+    let found = adapters().into_iter().find(|a| a.backend == "vulkan");
+    let Some(adapter) = found else {
         eprintln!("SKIP: no Vulkan adapter");
-        return;
+        return None;
     };
     let kind = match adapter.kind {
         crate::Kind::Cpu => WgpuDeviceKind::Cpu,
         _ => WgpuDeviceKind::DefaultDevice,
     };
     let device = CubeDevice::Wgpu(WgpuDevice::new(kind).on(WgpuBackend::Vulkan));
+    Some((adapter.kind, device))
+}
+
+/// Sequences of tokens in a shuffled cache, of which rows attend to theirs.
+struct Context {
+    qkv: Vec<f32>,
+    cache: Vec<f32>,
+    tables: Vec<i32>,
+    spec: AttentionSpec,
+}
+
+const BLOCK: usize = 16;
+const BLOCKS: usize = 44;
+
+impl Context {
+    fn new(count: usize, heads: [usize; 2], head_dim: usize, random: &mut Random) -> Context {
+        let [heads, kv_heads] = heads;
+        let slots = 2 * BLOCKS * BLOCK;
+        Context {
+            qkv: random.vector(count * (heads + 2 * kv_heads) * head_dim),
+            cache: random.vector(2 * slots * kv_heads * head_dim),
+            tables: (0..2 * BLOCKS as i32).map(|b| b * 51 % 88).collect(),
+            spec: AttentionSpec {
+                heads,
+                kv_heads,
+                head_dim,
+                block: BLOCK,
+                scale: 0.3,
+                softcap: None,
+                window: None,
+                alone: false,
+                longest: 700,
+            },
+        }
+    }
+
+    fn reference(&self, rows: &[[i32; 3]]) -> Vec<f32> {
+        let rows = rows.as_flattened();
+        reference::attention(
+            &self.qkv,
+            &self.cache,
+            rows,
+            &self.tables,
+            BLOCKS,
+            self.spec,
+        )
+    }
+
+    /// Of the rows from `first` on.
+    fn found(
+        &self,
+        rows: &[[i32; 3]],
+        first: usize,
+        class: Class,
+        parts: usize,
+        device: &CubeDevice,
+    ) -> Vec<f32> {
+        let AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = self.spec;
+        let width = (heads + 2 * kv_heads) * head_dim;
+        let qkv = &self.qkv[first * width..][..rows.len() * width];
+        let columns = kv_heads * head_dim;
+        let ints = |values: &[i32], width: usize| {
+            let shape = [values.len() / width, width];
+            Cube::int_from_data(TensorData::new(values.to_vec(), shape), device)
+        };
+        let cache = Cube::float_from_data(
+            TensorData::new(self.cache.clone(), [2, 2 * BLOCKS * BLOCK, columns]),
+            device,
+        );
+        let out = attention::run(
+            &upload(qkv, [rows.len(), width], device),
+            &cache,
+            ints(rows.as_flattened(), 3),
+            ints(&self.tables, BLOCKS),
+            self.spec,
+            class,
+            parts,
+        );
+        let data = block_on(Cube::float_into_data(out)).expect("the device answers");
+        data.try_to_vec::<f32>().expect("f32")
+    }
+}
+
+/// Two answers and chunks of their prompts in one step, at both ends of a part and of a chunk.
+fn places() -> Vec<[i32; 3]> {
+    let long = (0..13).map(|r| [r + 250, 0, 0]);
+    let short = (0..7).map(|r| [r + 28, 0, 1]);
+    [[699, 0, 0], [0, 0, 1]]
+        .into_iter()
+        .chain(long)
+        .chain(short)
+        .collect()
+}
+
+#[test]
+fn attention_is_the_reference_on_every_class_of_device_and_in_parts() {
+    let Some((_, device)) = vulkan() else { return };
+    let mut random = Random(22);
+    let rows = places();
+    for (heads, head_dim, softcap, window) in [
+        ([9, 3], 64, None, None),
+        ([4, 1], 256, Some(2.0), Some(300)),
+        ([11, 1], 80, None, Some(40)),
+        ([2, 2], 33, None, None),
+    ] {
+        for (class, alone, parts) in [
+            (Class::Software, false, 1),
+            (Class::Software, true, 3),
+            (Class::Workgroups, false, 1),
+            (Class::Workgroups, true, 1),
+            (Class::Planes(32), true, 2),
+            (Class::Planes(32), true, 11),
+        ] {
+            let mut context = Context::new(rows.len(), heads, head_dim, &mut random);
+            context.spec = AttentionSpec {
+                softcap,
+                window,
+                alone,
+                ..context.spec
+            };
+            let want = context.reference(&rows);
+            let found = context.found(&rows, 0, class, parts, &device);
+            for (i, (found, want)) in found.iter().zip(&want).enumerate() {
+                let spec = context.spec;
+                assert!(
+                    (found - want).abs() <= 1e-4,
+                    "{class:?}, {parts} parts, {spec:?}: element {i} is {found}, not {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn on_a_gpu_in_software_attention_does_not_depend_on_the_rows_beside_it() {
+    let Some((_, device)) = vulkan() else { return };
+    let rows = places();
+    for window in [None, Some(5), Some(70)] {
+        let mut context = Context::new(rows.len(), [6, 2], 64, &mut Random(23));
+        context.spec.window = window;
+        let together = context.found(&rows, 0, Class::Software, 1, &device);
+        context.spec.alone = true;
+        let each = (rows.iter().enumerate())
+            .flat_map(|(first, row)| context.found(&[*row], first, Class::Software, 1, &device));
+        assert_eq!(together, each.collect::<Vec<_>>(), "{window:?}");
+    }
+}
+
+#[test]
+fn every_way_to_a_product_is_the_reference_in_every_format() {
+    // Planes need a real GPU: CubeCL reports none on a software one.
+    let Some((kind, device)) = vulkan() else {
+        return;
+    };
     let mut ways = vec![Way::Single, Way::Shared, Way::Tiles];
-    if adapter.kind == crate::Kind::Discrete {
+    if kind == crate::Kind::Discrete {
         ways.push(Way::Plane(32));
     }
     let mut random = Random(21);
