@@ -106,6 +106,8 @@ impl Linear<'_> {
             task(Panels {
                 linear: self,
                 w: &w[first * bytes..last * bytes],
+                #[cfg(target_arch = "x86_64")]
+                ahead: &w[((first + size * threads::count()).min(panels)) * bytes..],
                 bytes,
                 first: first * panel::ROWS,
                 out,
@@ -119,6 +121,9 @@ impl Linear<'_> {
 pub(crate) struct Panels<'a> {
     linear: &'a Linear<'a>,
     w: &'a [u8],
+    /// What this thread will probably have next.
+    #[cfg(target_arch = "x86_64")]
+    ahead: &'a [u8],
     /// Bytes of a panel.
     bytes: usize,
     /// Number of the first weight row.
@@ -132,6 +137,15 @@ impl Panels<'_> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let panels = self.w.chunks_exact(self.bytes).enumerate();
         panels.map(|(panel, w)| (self.first + panel * panel::ROWS, w))
+    }
+
+    /// The bytes of a panel that this thread will probably have next, to be fetched now.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn ahead(&self, panel: usize) -> &[u8] {
+        self.ahead
+            .chunks_exact(self.bytes)
+            .nth(panel)
+            .unwrap_or(&[])
     }
 
     /// Writes the products of the panel that begins with weight row `first` with input rows `r ..`.
