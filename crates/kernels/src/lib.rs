@@ -15,6 +15,7 @@ mod low_rank;
 mod matrix;
 mod ops;
 pub mod profile;
+mod recording;
 pub mod reference;
 pub mod sample;
 mod self_test;
@@ -34,4 +35,5 @@ pub use ops::{
     Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
     RopeSpec,
 };
+pub use recording::{Recording, overwrite};
 pub use self_test::{SelfTest, self_test};

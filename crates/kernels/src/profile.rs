@@ -53,6 +53,11 @@ pub fn start() {
     }));
 }
 
+/// Whether somebody measures.
+pub fn is_on() -> bool {
+    IS_ON.load(Ordering::Relaxed)
+}
+
 /// Ends measuring, and waits until the device has told the last span. In order of their starts.
 pub async fn finish() -> Vec<Span> {
     let Some(recording) = set(None) else {
@@ -85,8 +90,7 @@ pub struct Entered(Option<(Track, String, Instant)>);
 
 /// Begins a span. `name` is made only where it is measured.
 pub fn enter(track: Track, name: impl FnOnce() -> String) -> Entered {
-    let is_on = IS_ON.load(Ordering::Relaxed);
-    Entered(is_on.then(|| (track, name(), Instant::now())))
+    Entered(is_on().then(|| (track, name(), Instant::now())))
 }
 
 impl Drop for Entered {
@@ -114,7 +118,7 @@ pub(crate) fn launch<T>(
     name: impl Fn() -> String,
     work: impl FnOnce() -> T,
 ) -> T {
-    if !IS_ON.load(Ordering::Relaxed) {
+    if !is_on() {
         return work();
     }
     let window = client.profile_start();

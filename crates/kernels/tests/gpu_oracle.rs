@@ -8,8 +8,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
     Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
-    Matrix, Norm, RopeSpec, With, add_norm, attention, reference, rope, select, self_test,
-    supports_f16,
+    Matrix, Norm, Recording, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
+    select, self_test, supports_f16,
 };
 
 /// The adapter's device, started once; `None` with a note where there is none.
@@ -452,6 +452,39 @@ fn add_norm_is_the_reference() {
         reference::add_norm(&mut x, &y, width, &gains, norm);
         assert_close(got, &x, 1e-5, &format!("{norm:?}"));
     }
+}
+
+#[test]
+fn a_recording_reads_what_is_there_when_it_runs() {
+    let nothing = Recording::of(&Device::flex(), || ()).expect("the CPU refuses nothing");
+    assert!(nothing.is_none(), "and records nothing");
+    let Some(device) = device() else { return };
+    let mut random = Random(20);
+    let layout = Layout {
+        format: Format::Q8_0,
+        rows: 9,
+        columns: 64,
+    };
+    let bytes = matrix(layout, &mut random);
+    let table = Matrix::new(layout, bytes.clone(), &device).expect("a sample is whole");
+    let ids = ints(&[3, 1], [2], &device);
+    let recorded = Recording::of(&device, || table.embed(&ids, 2.0).mul_scalar(0.5));
+    let (recording, out) = recorded.expect("the device records").expect("it is no CPU");
+    for numbers in [[3, 1], [8, 0], [5, 5]] {
+        // What others compute in between takes no memory of the recording's.
+        let beside = table.embed(&ids, 1.0);
+        overwrite(&ids, &numbers);
+        // SAFETY: `table` and `ids` are there, and this thread's alone.
+        unsafe { recording.run() }.expect("the device runs it");
+        let want = reference::embed(&bytes, &numbers, layout, 1.0);
+        assert_close(out.clone(), &want, 1e-6, &format!("{numbers:?}"));
+        drop(beside);
+    }
+    std::thread::scope(|scope| {
+        // SAFETY: as above; it refuses.
+        let other = scope.spawn(|| unsafe { recording.run() });
+        assert!(other.join().expect("it does not panic").is_err());
+    });
 }
 
 #[test]

@@ -1,21 +1,17 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::profile::{Track, enter};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, on_cpu, rope, together,
+    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, together,
 };
 
-use crate::layer::{Adapted, Layer, Linear};
+use crate::layer::{Layer, Linear};
+use crate::replay::Replays;
+use crate::rows::{FEW, Numbers, Outputs, Rows, TILE};
 use crate::{Config, Error, Output, Step, Want};
-
-/// Rows a GPU gets: 1, 2, 4 or 8, and beyond them whole quarters of a product's tile. Whole tiles would cost a GPU in
-/// software, which computes row by row, four times as much.
-const FEW: usize = 8;
-const TILE: usize = 16;
 
 /// A decoder on a device, with its KV cache.
 pub struct Decoder {
@@ -39,6 +35,10 @@ pub struct Decoder {
     pub(crate) blocks: usize,
     /// Slots that hold an adapter.
     pub(crate) adapters: BTreeSet<u32>,
+    /// One number, for what has no gains or frequencies.
+    pub(crate) none: Tensor<1>,
+    /// Steps that a GPU has recorded.
+    pub(crate) replays: Replays,
 }
 
 impl Decoder {
@@ -92,42 +92,47 @@ impl Decoder {
     /// A step whose parts do not fit together (nothing is written then), or a failed device.
     pub async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, Error> {
         self.check(step)?;
-        let step = &*self.in_tiles(step);
-        let blocks = self.context.div_ceil(self.block_size);
-        let count = step.tokens.len();
+        let numbers = Numbers::new(step, self);
+        let count = numbers.tokens.len();
         let _step = enter(Track::Host, || format!("step of {count}"));
 
-        let device = self.device.clone();
-        let logits = {
+        let answer = {
             let _queue = enter(Track::Host, || "layers".into());
-            let rows = Rows::new(step, self.block_size, blocks, &device);
-            together(&device, || self.logits(step, &rows))
+            self.answer(&numbers, want)?
         };
         let _answer = enter(Track::Host, || "answer".into());
-        let Some(logits) = logits else {
-            // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
-            flush(&device).map_err(Error::Device)?;
-            return Ok(match want {
-                Want::Logits => Output::Logits(Vec::new()),
-                Want::Argmax => Output::Tokens(Vec::new()),
-            });
-        };
-        match want {
-            Want::Logits => {
-                let data = logits.into_data_async().await.map_err(Error::device)?;
-                Ok(Output::Logits(
-                    data.try_into_vec::<f32>().map_err(Error::device)?,
-                ))
+        // Rows that fill a tile up answer, too.
+        let outputs = step.outputs.len();
+        match answer {
+            None => {
+                // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
+                flush(&self.device).map_err(Error::Device)?;
+                Ok(match want {
+                    Want::Logits => Output::Logits(Vec::new()),
+                    Want::Argmax => Output::Tokens(Vec::new()),
+                })
             }
-            Want::Argmax => {
-                let data = logits
-                    .argmax(1)
-                    .into_data_async()
-                    .await
-                    .map_err(Error::device)?;
-                Ok(Output::Tokens(data.iter::<u32>().collect()))
+            Some(Answer::Logits(logits)) => {
+                let data = logits.into_data_async().await.map_err(Error::device)?;
+                let mut logits = data.try_into_vec::<f32>().map_err(Error::device)?;
+                logits.truncate(outputs * self.config.vocab);
+                Ok(Output::Logits(logits))
+            }
+            Some(Answer::Tokens(tokens)) => {
+                let data = tokens.into_data_async().await.map_err(Error::device)?;
+                Ok(Output::Tokens(data.iter::<u32>().take(outputs).collect()))
             }
         }
+    }
+
+    /// What a step answers with, on the device; nothing where it has no output rows.
+    fn answer(&mut self, numbers: &Numbers, want: Want) -> Result<Option<Answer>, Error> {
+        if let Some(answer) = self.replay(numbers, want)? {
+            return Ok(Some(answer));
+        }
+        let device = self.device.clone();
+        let rows = Rows::new(numbers, &device);
+        Ok(together(&device, || self.compute(&rows, want)))
     }
 
     /// Runs a step of each shape there is, so that a GPU compiles its kernels now and no request waits for them; those of
@@ -151,27 +156,31 @@ impl Decoder {
         Ok(())
     }
 
-    /// All layers, and the logits of the output rows, `[outputs, vocab]`, where there are any.
-    fn logits(&mut self, step: &Step, rows: &Rows) -> Option<Tensor<2>> {
+    /// All layers, and what the output rows answer, where there are any.
+    pub(crate) fn compute(&mut self, rows: &Rows, want: Want) -> Option<Answer> {
         let mut x = self
             .embedding
             .embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
-        if let Some(table) = &self.positions {
-            x = x + table.embed(&rows.positions, 1.0);
+        if let (Some(table), Some(positions)) = (&self.positions, &rows.positions) {
+            x = x + table.embed(positions, 1.0);
         }
         let mut used = Used::default();
         for index in 0..self.layers.len() {
             x = self.layer(index, x, rows, &mut used);
         }
-        if step.outputs.is_empty() {
-            return None;
-        }
-        let logits = self
-            .head
-            .apply(&x.select(0, rows.outputs.clone()), &None, None);
-        Some(match self.config.logit_softcap {
+        let x = match &rows.outputs {
+            Outputs::All => x,
+            Outputs::Some(rows) => x.select(0, rows.clone()),
+            Outputs::None => return None,
+        };
+        let logits = self.head.apply(&x, &None, None); // [outputs, vocab]
+        let logits = match self.config.logit_softcap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
+        };
+        Some(match want {
+            Want::Logits => Answer::Logits(logits),
+            Want::Argmax => Answer::Tokens(logits.argmax(1)),
         })
     }
 
@@ -248,9 +257,8 @@ impl Decoder {
             magnitude: table.map_or(1.0, |rope| rope.magnitude),
             qk_norm: gains.as_ref().map(|_| eps),
         };
-        let none = Tensor::zeros([1], &self.device);
-        let frequencies = self.frequencies.get(which).unwrap_or(&none);
-        let unit = none.clone().reshape([1, 1]);
+        let frequencies = self.frequencies.get(which).unwrap_or(&self.none);
+        let unit = self.none.clone().reshape([1, 1]);
         rope(
             qkv,
             cache,
@@ -259,24 +267,6 @@ impl Decoder {
             gains.as_ref().unwrap_or(&unit),
             spec,
         )
-    }
-
-    /// A GPU's products take as long for a whole tile of rows as for a part of it: it gets whole ones, the last row again and
-    /// again, which writes what it wrote. So steps have few shapes, and what is kept for each does not grow with a chat.
-    fn in_tiles<'a>(&self, step: &'a Step) -> Cow<'a, Step> {
-        let rows = step.tokens.len();
-        let whole = match rows <= FEW {
-            true => rows.next_power_of_two(),
-            false => rows.next_multiple_of(TILE),
-        };
-        if on_cpu(&self.device) || rows == whole {
-            return Cow::Borrowed(step);
-        }
-        let mut step = step.clone();
-        for values in [&mut step.tokens, &mut step.positions, &mut step.sequences] {
-            values.resize(whole, values[rows - 1]);
-        }
-        Cow::Owned(step)
     }
 
     fn check(&self, step: &Step) -> Result<(), Error> {
@@ -336,82 +326,18 @@ impl Decoder {
     }
 }
 
+/// What a step answers with, on the device.
+#[derive(Clone)]
+pub(crate) enum Answer {
+    /// `[outputs, vocab]`.
+    Logits(Tensor<2>),
+    /// `[outputs, 1]`.
+    Tokens(Tensor<2, Int>),
+}
+
 /// What one layer has done with and the next one writes over.
 #[derive(Default)]
 struct Used {
     qkv: Option<Tensor<2>>,
     hidden: Option<Tensor<2>>,
-}
-
-/// A step's integers on the device.
-struct Rows {
-    tokens: Tensor<1, Int>,
-    positions: Tensor<1, Int>,
-    /// Position, slot and sequence of each row.
-    places: Tensor<2, Int>,
-    /// Block ids, padded with zeros.
-    tables: Tensor<2, Int>,
-    outputs: Tensor<1, Int>,
-    adapted: Adapted,
-    /// No two rows are of one sequence.
-    alone: bool,
-    /// Tokens of the longest row's sequence so far.
-    longest: usize,
-}
-
-impl Rows {
-    /// `blocks` is how many a sequence can have: a shape that does not change with its length.
-    fn new(step: &Step, block: usize, blocks: usize, device: &Device) -> Rows {
-        let line = |values: &[u32]| {
-            let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
-            let count = values.len();
-            Tensor::from_data(
-                TensorData::new(values, [count]),
-                (device, burn::tensor::DType::I32),
-            )
-        };
-        let places: Vec<i32> = (step.positions.iter().zip(&step.sequences))
-            .flat_map(|(&position, &sequence)| {
-                let table = &step.tables[sequence as usize];
-                let slot =
-                    table[position as usize / block] as usize * block + position as usize % block;
-                [position as i32, slot as i32, sequence as i32]
-            })
-            .collect();
-        let longest = step.tables.iter().map(Vec::len).fold(blocks, usize::max);
-        let mut tables = vec![0i32; step.tables.len() * longest];
-        for (padded, table) in tables.chunks_mut(longest.max(1)).zip(&step.tables) {
-            for (to, from) in padded.iter_mut().zip(table) {
-                *to = *from as i32;
-            }
-        }
-        let grid = |values: Vec<i32>, shape: [usize; 2]| {
-            Tensor::from_data(
-                TensorData::new(values, shape),
-                (device, burn::tensor::DType::I32),
-            )
-        };
-        let adapted: Vec<i32> = (step.sequences.iter().enumerate())
-            .filter_map(|(row, sequence)| {
-                let slot = step.adapters.get(*sequence as usize).copied().flatten()?;
-                Some([row as i32, slot as i32])
-            })
-            .flatten()
-            .collect();
-        let count = adapted.len() / 2;
-        Rows {
-            adapted: (count > 0).then(|| grid(adapted, [count, 2])),
-            tokens: line(&step.tokens),
-            positions: line(&step.positions),
-            places: grid(places, [step.tokens.len(), 3]),
-            tables: grid(tables, [step.tables.len(), longest]),
-            outputs: line(&step.outputs),
-            alone: step.sequences.iter().collect::<BTreeSet<_>>().len() == step.sequences.len(),
-            longest: step
-                .positions
-                .iter()
-                .max()
-                .map_or(0, |last| *last as usize + 1),
-        }
-    }
 }

@@ -14,6 +14,8 @@ mod json;
 mod layer;
 mod load;
 mod lora;
+mod replay;
+mod rows;
 mod step;
 mod storage;
 mod template;

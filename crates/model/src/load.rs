@@ -8,6 +8,7 @@ use tinderbox_kernels::{Input, Layout, LowRank, Matrix, Norm, With, flush, refer
 use crate::decoder::Decoder;
 use crate::layer::{Layer, Linear};
 use crate::lora::Product;
+use crate::replay::Replays;
 use crate::{Checkpoint, Config, Error, RawTensor};
 
 /// What is decided at load.
@@ -96,6 +97,8 @@ impl Decoder {
             block_size: options.block_size,
             blocks: options.blocks,
             adapters: BTreeSet::new(),
+            none: Tensor::zeros([1], device),
+            replays: Replays::default(),
         })
     }
 }

@@ -22,7 +22,7 @@ pub struct Step {
 }
 
 /// What a step is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Want {
     /// All logits of the output rows.
     Logits,

@@ -119,11 +119,6 @@ fn furthest(found: &[f32], expected: &[f32]) -> f32 {
     apart.fold(0.0, |most, d| if d > most || d.is_nan() { d } else { most })
 }
 
-fn named(name: &str) -> Golden {
-    let found = goldens().into_iter().find(|golden| golden.name == name);
-    found.unwrap_or_else(|| panic!("no golden {name}"))
-}
-
 #[test]
 fn adapters_and_merged_ones_compute_what_peft_does() {
     let file = std::fs::read(golden_folder().join("adapters.json")).unwrap();

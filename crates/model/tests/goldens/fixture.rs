@@ -17,7 +17,7 @@ use crate::weights;
 pub struct Golden {
     pub name: String,
     pub seed: u64,
-    config: serde_json::Value,
+    pub config: serde_json::Value,
     /// Hugging Face name, shape, offset, scale.
     pub tensors: Vec<(String, Vec<usize>, f32, f32)>,
     /// What a test adds to a tensor, by its Hugging Face name.

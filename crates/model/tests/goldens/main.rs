@@ -5,6 +5,7 @@ mod adapters;
 mod common;
 mod fixture;
 mod pirate;
+mod replay;
 mod smollm2;
 mod weights;
 
@@ -38,6 +39,11 @@ fn goldens() -> Vec<Golden> {
         golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     paths.iter().map(read).collect()
+}
+
+fn named(name: &str) -> Golden {
+    let found = goldens().into_iter().find(|golden| golden.name == name);
+    found.unwrap_or_else(|| panic!("no golden {name}"))
 }
 
 type Form = fn(&Golden) -> Option<Result<Checkpoint, Error>>;
