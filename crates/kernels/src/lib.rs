@@ -35,5 +35,5 @@ pub use ops::{
     Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
     RopeSpec,
 };
-pub use recording::{Recording, overwrite};
+pub use recording::{Recorder, Recording, overwrite};
 pub use self_test::{SelfTest, self_test};

@@ -1,26 +1,39 @@
 //! What a GPU was told once, and does again without being told each operation.
+//!
+//! First [`Recorder::prepare`], then the operations once as always, and when nothing of what they made is left,
+//! [`Recorder::record`].
 
 use burn::tensor::{Device, Int, Tensor};
+
+/// A device that is about to record.
+pub struct Recorder(gpu::Recorder);
+
+impl Recorder {
+    /// The memory of what is done next is kept for what is recorded. `None` where a device records nothing: the CPU, and
+    /// a GPU that recorded wrongly in its self-test.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn prepare(device: &Device) -> Result<Option<Recorder>, String> {
+        Ok(gpu::prepare(device)?.map(Recorder))
+    }
+
+    /// Records the operations of `work`, which are not done: what it answers with has its numbers from
+    /// [`Recording::run`] on. Nothing else may be in it: no upload, no reading, no memory that was not in use in between.
+    ///
+    /// # Errors
+    /// What the device says. It takes what the operations would have written for lost then.
+    pub fn record<T>(self, work: impl FnOnce() -> T) -> Result<(Recording, T), String> {
+        let (recording, made) = self.0.record(work)?;
+        Ok((Recording(recording), made))
+    }
+}
 
 /// Operations as they were recorded, on the tensors they were recorded with. wgpu encodes each of them
 /// again, but kernels are looked up, bindings made and numbers sent only once (CubeCL's software graph).
 pub struct Recording(gpu::Recording);
 
 impl Recording {
-    /// Runs `work` once and records what it hands to the device when it runs again; the second time nothing
-    /// is computed, so that what it answers with has its numbers from [`Recording::run`] on. Nothing but operations
-    /// on the device may be in it: no upload, no reading. `None` on the CPU, which records nothing.
-    ///
-    /// # Errors
-    /// What the device says; `work` was run then, or the device is at fault.
-    pub fn of<T>(
-        device: &Device,
-        work: impl FnMut() -> T,
-    ) -> Result<Option<(Recording, T)>, String> {
-        let recorded = gpu::record(device, work)?;
-        Ok(recorded.map(|(recording, made)| (Recording(recording), made)))
-    }
-
     /// Hands the operations to the device once more.
     ///
     /// # Errors
@@ -43,13 +56,26 @@ pub fn overwrite<const D: usize>(tensor: &Tensor<D, Int>, values: &[i32]) {
     gpu::overwrite(tensor, values);
 }
 
+pub(crate) use gpu::give_up;
+
 #[cfg(feature = "gpu")]
 mod gpu {
+    use std::collections::HashSet;
+    use std::sync::{Mutex, PoisonError};
     use std::thread::ThreadId;
 
-    use burn::backend::{Cube, DispatchDevice};
-    use burn::cubecl::client::Graph;
+    use burn::backend::{Cube, CubeDevice, DispatchDevice};
+    use burn::cubecl::client::{Client, Graph};
     use burn::tensor::{Bytes, Device, Int, Tensor};
+
+    /// Devices that recorded wrongly.
+    static WRONG: Mutex<Option<HashSet<CubeDevice>>> = Mutex::new(None);
+
+    pub struct Recorder {
+        client: Client,
+        /// Until then the device waits for what is to be recorded.
+        ended: bool,
+    }
 
     pub struct Recording {
         graph: Graph,
@@ -57,29 +83,52 @@ mod gpu {
         thread: ThreadId,
     }
 
-    pub fn record<T>(
-        device: &Device,
-        mut work: impl FnMut() -> T,
-    ) -> Result<Option<(Recording, T)>, String> {
+    fn said(error: impl std::fmt::Debug) -> String {
+        format!("{error:?}")
+    }
+
+    pub fn prepare(device: &Device) -> Result<Option<Recorder>, String> {
         let DispatchDevice::Cube(cube) = device.as_dispatch() else {
             return Ok(None);
         };
-        let client = cube.client();
-        let said = |error| format!("{error:?}");
-        client.graph_prepare().map_err(said)?;
-        // The recorded run takes the memory that this one gives back.
-        drop(work());
-        if let Err(error) = client.start_capture() {
-            // It ends what was prepared, too.
-            let _ = client.stop_capture();
-            return Err(said(error));
+        let wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.as_ref().is_some_and(|wrong| wrong.contains(cube)) {
+            return Ok(None);
         }
-        let made = work();
-        let recording = Recording {
-            graph: client.stop_capture().map_err(said)?,
-            thread: std::thread::current().id(),
-        };
-        Ok(Some((recording, made)))
+        let client = cube.client();
+        client.graph_prepare().map_err(said)?;
+        let ended = false;
+        Ok(Some(Recorder { client, ended }))
+    }
+
+    /// It records nothing any more.
+    pub fn give_up(device: &Device) {
+        if let DispatchDevice::Cube(cube) = device.as_dispatch() {
+            let mut wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner);
+            wrong.get_or_insert_default().insert(cube.clone());
+        }
+    }
+
+    impl Recorder {
+        pub fn record<T>(mut self, work: impl FnOnce() -> T) -> Result<(Recording, T), String> {
+            self.client.start_capture().map_err(said)?;
+            let made = work();
+            self.ended = true;
+            let recording = Recording {
+                graph: self.client.stop_capture().map_err(said)?,
+                thread: std::thread::current().id(),
+            };
+            Ok((recording, made))
+        }
+    }
+
+    impl Drop for Recorder {
+        fn drop(&mut self) {
+            if !self.ended {
+                // There is nothing in it, which it says.
+                let _ = self.client.stop_capture();
+            }
+        }
     }
 
     impl Recording {
@@ -89,7 +138,7 @@ mod gpu {
             }
             // SAFETY: the caller keeps what `work` was given, CubeCL the pages of what it made; one thread's
             // work has one queue.
-            unsafe { self.graph.replay() }.map_err(|error| format!("{error:?}"))
+            unsafe { self.graph.replay() }.map_err(said)
         }
     }
 
@@ -105,10 +154,19 @@ mod gpu {
 mod gpu {
     use burn::tensor::{Device, Int, Tensor};
 
+    pub enum Recorder {}
     pub enum Recording {}
 
-    pub fn record<T>(_: &Device, _: impl FnMut() -> T) -> Result<Option<(Recording, T)>, String> {
+    pub fn prepare(_: &Device) -> Result<Option<Recorder>, String> {
         Ok(None)
+    }
+
+    pub fn give_up(_: &Device) {}
+
+    impl Recorder {
+        pub fn record<T>(self, _: impl FnOnce() -> T) -> Result<(Recording, T), String> {
+            match self {}
+        }
     }
 
     impl Recording {

@@ -3,10 +3,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::device::fall_back;
+use crate::recording::give_up;
 use crate::sample::{Adapters as Sample, Random, matrix};
 use crate::{
     Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec, Matrix,
-    Norm, RopeSpec, With, add_norm, attention, reference, rope,
+    Norm, Recorder, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
 };
 
 /// What one kernel gave.
@@ -70,6 +71,7 @@ pub async fn self_test(device: &Device, formats: &[Format]) -> Vec<SelfTest> {
     bench.rope_and_attention().await;
     bench.add_norm().await;
     bench.low_rank().await;
+    bench.recording().await;
     bench.results
 }
 
@@ -233,6 +235,47 @@ impl Bench<'_> {
         let out = add_norm(left, &right, &self.tensor(&gains, [1, DIM]), NORM);
         reference::add_norm(&mut x, &y, DIM, &gains, NORM);
         self.judge("add_norm", None, out, &x).await;
+    }
+
+    /// Three rows of a table, of which one is another when they are looked up again. A device that does not do it is told
+    /// each step anew.
+    async fn recording(&mut self) {
+        let layout = Layout {
+            format: Format::F32,
+            rows: 9,
+            columns: DIM,
+        };
+        let bytes = matrix(layout, &mut self.random);
+        let want = reference::embed(&bytes, &[8, 5, 3], layout, 2.0);
+        let matrix = Matrix::new(layout, bytes, self.device).expect("a sample is whole");
+        let ids = self.ints(&[8, 0, 3], [3]);
+        let recorder = match Recorder::prepare(self.device) {
+            Ok(None) => return,
+            Ok(Some(recorder)) => Ok(recorder),
+            Err(error) => Err(error),
+        };
+        drop(matrix.embed(&ids, 2.0));
+        let recorded = recorder.and_then(|recorder| recorder.record(|| matrix.embed(&ids, 2.0)));
+        let recorded = recorded.and_then(|(recording, out)| {
+            overwrite(&ids, &[8, 5, 3]);
+            // SAFETY: `matrix` and `ids` are there, and this thread's alone.
+            unsafe { recording.run() }.map(|()| (recording, out))
+        });
+        match recorded {
+            Ok((_recording, out)) => self.judge("recording", None, out, &want).await,
+            Err(detail) => self.results.push(SelfTest {
+                kernel: "recording",
+                format: None,
+                passed: false,
+                error: f32::INFINITY,
+                detail,
+                fallback: None,
+            }),
+        }
+        if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
+            give_up(self.device);
+            wrong.fallback = Some("operations one by one".into());
+        }
     }
 
     /// Two rows of three have adapters, one of them for two parts of three.

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
     Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
-    Matrix, Norm, Recording, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
+    Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
     select, self_test, supports_f16,
 };
 
@@ -456,7 +456,7 @@ fn add_norm_is_the_reference() {
 
 #[test]
 fn a_recording_reads_what_is_there_when_it_runs() {
-    let nothing = Recording::of(&Device::flex(), || ()).expect("the CPU refuses nothing");
+    let nothing = Recorder::prepare(&Device::flex()).expect("the CPU refuses nothing");
     assert!(nothing.is_none(), "and records nothing");
     let Some(device) = device() else { return };
     let mut random = Random(20);
@@ -468,8 +468,14 @@ fn a_recording_reads_what_is_there_when_it_runs() {
     let bytes = matrix(layout, &mut random);
     let table = Matrix::new(layout, bytes.clone(), &device).expect("a sample is whole");
     let ids = ints(&[3, 1], [2], &device);
-    let recorded = Recording::of(&device, || table.embed(&ids, 2.0).mul_scalar(0.5));
-    let (recording, out) = recorded.expect("the device records").expect("it is no CPU");
+    let work = || table.embed(&ids, 2.0).mul_scalar(0.5);
+    let prepare = || Recorder::prepare(&device).expect("the device prepares");
+    // One that is not used leaves nothing behind.
+    drop(prepare());
+    let recorder = prepare().expect("it is no CPU");
+    let want = reference::embed(&bytes, &[3, 1], layout, 1.0);
+    assert_close(work(), &want, 1e-6, "before");
+    let (recording, out) = recorder.record(work).expect("the device records");
     for numbers in [[3, 1], [8, 0], [5, 5]] {
         // What others compute in between takes no memory of the recording's.
         let beside = table.embed(&ids, 1.0);

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::profile::{Track, enter};
-use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, together,
-};
+use tinderbox_kernels::{AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope};
 
 use crate::layer::{Layer, Linear};
 use crate::replay::Replays;
@@ -96,13 +94,27 @@ impl Decoder {
         let count = numbers.tokens.len();
         let _step = enter(Track::Host, || format!("step of {count}"));
 
-        let answer = {
+        let (answer, first) = {
             let _queue = enter(Track::Host, || "layers".into());
-            self.answer(&numbers, want)?
+            self.begin(numbers, want)?
         };
-        let _answer = enter(Track::Host, || "answer".into());
-        // Rows that fill a tile up answer, too.
-        let outputs = step.outputs.len();
+        let output = {
+            let _answer = enter(Track::Host, || "answer".into());
+            self.read(answer, want, step.outputs.len()).await?
+        };
+        if let Some(first) = first {
+            self.record(first)?;
+        }
+        Ok(output)
+    }
+
+    /// Of as many outputs: rows that fill a tile up answer, too.
+    async fn read(
+        &self,
+        answer: Option<Answer>,
+        want: Want,
+        outputs: usize,
+    ) -> Result<Output, Error> {
         match answer {
             None => {
                 // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
@@ -123,16 +135,6 @@ impl Decoder {
                 Ok(Output::Tokens(data.iter::<u32>().take(outputs).collect()))
             }
         }
-    }
-
-    /// What a step answers with, on the device; nothing where it has no output rows.
-    fn answer(&mut self, numbers: &Numbers, want: Want) -> Result<Option<Answer>, Error> {
-        if let Some(answer) = self.replay(numbers, want)? {
-            return Ok(Some(answer));
-        }
-        let device = self.device.clone();
-        let rows = Rows::new(numbers, &device);
-        Ok(together(&device, || self.compute(&rows, want)))
     }
 
     /// Runs a step of each shape there is, so that a GPU compiles its kernels now and no request waits for them; those of

@@ -98,7 +98,7 @@ impl Decoder {
             blocks: options.blocks,
             adapters: BTreeSet::new(),
             none: Tensor::zeros([1], device),
-            replays: Replays::default(),
+            replays: Replays::new(),
         })
     }
 }

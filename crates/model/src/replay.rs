@@ -3,29 +3,24 @@
 
 use std::collections::HashMap;
 
-use tinderbox_kernels::{Recording, on_cpu, overwrite, profile};
+use tinderbox_kernels::{Recorder, Recording, overwrite, profile, together};
 
 use crate::decoder::Answer;
 use crate::rows::{Numbers, Rows};
 use crate::{Decoder, Error, Want};
 
 /// The steps of a decoder that are recorded. They read its weights and its cache.
-#[derive(Default)]
-pub(crate) struct Replays {
-    steps: HashMap<Shape, Replay>,
-    /// The device records nothing.
-    refused: bool,
-}
+pub(crate) type Replays = HashMap<Shape, Replay>;
 
 /// What steps have in common that are one recording.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Shape {
+pub(crate) struct Shape {
     rows: usize,
     longest: usize,
     want: Want,
 }
 
-struct Replay {
+pub(crate) struct Replay {
     recording: Recording,
     /// What it reads, and what is in there.
     rows: Rows,
@@ -34,66 +29,82 @@ struct Replay {
     answer: Answer,
 }
 
+/// A step that is done for the first time, to be recorded when its answer has been read.
+pub(crate) struct First {
+    recorder: Recorder,
+    shape: Shape,
+    rows: Rows,
+    numbers: Numbers,
+}
+
 impl Decoder {
     /// Shapes of steps that the device has recorded.
     pub fn recordings(&self) -> usize {
-        self.replays.steps.len()
+        self.replays.len()
     }
 
-    /// Does a step as it was recorded, or records it. Nothing where a step is not of the kind that comes again and again,
-    /// or the device cannot.
-    pub(crate) fn replay(
+    /// Hands a step to the device, as it was recorded where it was. What it answers with, where it has output rows.
+    pub(crate) fn begin(
         &mut self,
-        numbers: &Numbers,
+        numbers: Numbers,
         want: Want,
-    ) -> Result<Option<Answer>, Error> {
-        let usual = numbers.only_answers() && !on_cpu(&self.device) && !profile::is_on();
-        if !usual || self.replays.refused {
-            return Ok(None);
-        }
+    ) -> Result<(Option<Answer>, Option<First>), Error> {
         let shape = Shape {
             rows: numbers.tokens.len(),
             longest: numbers.longest,
             want,
         };
-        let mut replay = match self.replays.steps.remove(&shape) {
-            Some(replay) => replay,
-            None => match self.record(numbers, want) {
-                Some(replay) => replay,
-                None => {
-                    self.replays.refused = true;
-                    return Ok(None);
-                }
-            },
+        // Prompts keep a device busy for longer than it takes to hand them over, and profiles are of operations.
+        let usual = numbers.only_answers() && !profile::is_on();
+        if let Some(replay) = self.replays.get_mut(&shape).filter(|_| usual) {
+            replay.overwrite(numbers);
+            // SAFETY: what it was given are the decoder's weights and cache, which live as long as it does, and
+            // `replay.rows`; a step has the decoder for itself.
+            unsafe { replay.recording.run() }.map_err(Error::Device)?;
+            return Ok((Some(replay.answer.clone()), None));
+        }
+        let device = self.device.clone();
+        let recorder = match usual {
+            true => Recorder::prepare(&device).map_err(Error::Device)?,
+            false => None,
         };
-        replay.overwrite(numbers);
-        // SAFETY: what it was given are the decoder's weights and cache, which live as long as it does, and `replay.rows`;
-        // a step has the decoder for itself.
-        unsafe { replay.recording.run() }.map_err(Error::Device)?;
-        let answer = replay.answer.clone();
-        self.replays.steps.insert(shape, replay);
-        Ok(Some(answer))
+        let rows = Rows::new(&numbers, &device);
+        let answer = together(&device, || self.compute(&rows, want));
+        let first = recorder.map(|recorder| First {
+            recorder,
+            shape,
+            rows,
+            numbers,
+        });
+        Ok((answer, first))
     }
 
-    fn record(&mut self, numbers: &Numbers, want: Want) -> Option<Replay> {
-        let device = self.device.clone();
-        let rows = Rows::new(numbers, &device);
-        let recorded = Recording::of(&device, || self.compute(&rows, want));
-        let (recording, answer) = recorded
-            .inspect_err(|reason| tracing::warn!(reason, "the device records no steps"))
-            .ok()??;
-        Some(Replay {
-            recording,
-            answer: answer?,
+    /// Records a step of which nothing is there any more but what it was given.
+    pub(crate) fn record(&mut self, first: First) -> Result<(), Error> {
+        let First {
+            recorder,
+            shape,
             rows,
-            numbers: numbers.clone(),
-        })
+            numbers,
+        } = first;
+        let recorded = recorder.record(|| self.compute(&rows, shape.want));
+        let (recording, answer) = recorded.map_err(Error::Device)?;
+        if let Some(answer) = answer {
+            let replay = Replay {
+                recording,
+                rows,
+                numbers,
+                answer,
+            };
+            self.replays.insert(shape, replay);
+        }
+        Ok(())
     }
 }
 
 impl Replay {
     /// Sends what is not there yet: a sequence's blocks change seldom.
-    fn overwrite(&mut self, numbers: &Numbers) {
+    fn overwrite(&mut self, numbers: Numbers) {
         let Replay {
             rows,
             numbers: there,
@@ -115,6 +126,6 @@ impl Replay {
         {
             overwrite(positions, &numbers.positions);
         }
-        *there = numbers.clone();
+        *there = numbers;
     }
 }

@@ -51,9 +51,9 @@ impl Attention {
         let share = (1..=most.min(group)).rfind(|n| group.is_multiple_of(*n));
         let share = share.unwrap_or(1);
         // A software GPU: workgroups are as wide as its vectors, and each load that differs between
-        // lanes has to serve many products.
+        // lanes has to serve many products. A tab's (SwiftShader) takes a minute to compile that.
         let (units, tokens) = match class {
-            Class::Software => (8, 4),
+            Class::Software if !cfg!(target_arch = "wasm32") => (8, 4),
             _ => (UNITS_1D, 1),
         };
         Attention {
