@@ -242,6 +242,11 @@ pub fn flush(device: &Device) -> Result<(), String> {
     gpu::flush(device)
 }
 
+/// Whether the device has kernels of their own for long contexts of few rows, which it shares between workgroups.
+pub fn shares_contexts(device: &Device) -> bool {
+    gpu::shares_contexts(device)
+}
+
 /// Takes out the kernel that makes products of so many rows, because it is wrong on the device.
 /// Answers with the one that takes its place; `None` where there is no other.
 pub(crate) fn fall_back(device: &Device, rows: usize) -> Option<String> {
@@ -354,6 +359,10 @@ mod gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn sync(_: &Device) -> Result<(), String> {
         Ok(())
+    }
+
+    pub fn shares_contexts(_: &Device) -> bool {
+        false
     }
 
     pub fn flush(_: &Device) -> Result<(), String> {

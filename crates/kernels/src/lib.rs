@@ -26,7 +26,8 @@ pub use cpu::cpu_description;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
 pub use device::{
-    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, supports_f16,
+    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, shares_contexts,
+    supports_f16,
 };
 pub use format::Format;
 pub use low_rank::{Factors, LowRank};

@@ -249,13 +249,11 @@ impl Bench<'_> {
         let want = reference::embed(&bytes, &[8, 5, 3], layout, 2.0);
         let matrix = Matrix::new(layout, bytes, self.device).expect("a sample is whole");
         let ids = self.ints(&[8, 0, 3], [3]);
-        let recorder = match Recorder::prepare(self.device) {
-            Ok(None) => return,
-            Ok(Some(recorder)) => Ok(recorder),
-            Err(error) => Err(error),
+        let Some(recorder) = Recorder::prepare(self.device) else {
+            return;
         };
         drop(matrix.embed(&ids, 2.0));
-        let recorded = recorder.and_then(|recorder| recorder.record(|| matrix.embed(&ids, 2.0)));
+        let recorded = recorder.record(|| matrix.embed(&ids, 2.0));
         let recorded = recorded.and_then(|(recording, out)| {
             overwrite(&ids, &[8, 5, 3]);
             // SAFETY: `matrix` and `ids` are there, and this thread's alone.

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::profile::{Track, enter};
-use tinderbox_kernels::{AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope};
+use tinderbox_kernels::{
+    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, shares_contexts,
+};
 
 use crate::layer::{Layer, Linear};
 use crate::replay::Replays;
-use crate::rows::{FEW, Numbers, Outputs, Rows, TILE};
+use crate::rows::{FEW, Numbers, Outputs, Rows, SHORT, TILE};
 use crate::{Config, Error, Output, Step, Want};
 
 /// A decoder on a device, with its KV cache.
@@ -143,13 +145,18 @@ impl Decoder {
     /// # Errors
     /// A failed device.
     pub async fn warm_up(&mut self) -> Result<(), Error> {
-        for rows in [1, 2, 4, FEW, TILE] {
-            let rows = rows.min(self.context).min(self.blocks * self.block_size) as u32;
+        let most = self.context.min(self.blocks * self.block_size);
+        let prompts = [1, 2, 4, FEW, TILE].map(|rows| 0..rows.min(most));
+        // A token of an answer after a long one, where that takes other kernels.
+        let long = most.min(2 * SHORT) - 1..most.min(2 * SHORT);
+        let long = shares_contexts(&self.device).then_some(long);
+        for positions in prompts.into_iter().chain(long) {
+            let rows = positions.len() as u32;
             let step = Step {
                 tokens: vec![0; rows as usize],
-                positions: (0..rows).collect(),
+                tables: vec![(0..positions.end.div_ceil(self.block_size) as u32).collect()],
+                positions: positions.map(|position| position as u32).collect(),
                 sequences: vec![0; rows as usize],
-                tables: vec![(0..rows.div_ceil(self.block_size as u32)).collect()],
                 outputs: (0..rows).collect(),
                 adapters: Vec::new(),
             };
@@ -172,7 +179,7 @@ impl Decoder {
         }
         let x = match &rows.outputs {
             Outputs::All => x,
-            Outputs::Some(rows) => x.select(0, rows.clone()),
+            Outputs::Some(rows) => x.select(0, (**rows).clone()),
             Outputs::None => return None,
         };
         let logits = self.head.apply(&x, &None, None); // [outputs, vocab]

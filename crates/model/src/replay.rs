@@ -65,7 +65,7 @@ impl Decoder {
         }
         let device = self.device.clone();
         let recorder = match usual {
-            true => Recorder::prepare(&device).map_err(Error::Device)?,
+            true => Recorder::prepare(&device),
             false => None,
         };
         let rows = Rows::new(&numbers, &device);

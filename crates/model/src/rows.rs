@@ -13,7 +13,7 @@ use crate::{Decoder, Step};
 pub(crate) const FEW: usize = 8;
 pub(crate) const TILE: usize = 16;
 /// Lengths of contexts are told apart from here on, each twice the one before.
-const SHORT: usize = 256;
+pub(crate) const SHORT: usize = 256;
 
 /// A step as a device gets it. So that steps have few shapes, and what is kept for each does not grow with a chat, a GPU
 /// gets whole tiles of rows: its products take as long for a part of one.
@@ -115,7 +115,7 @@ pub(crate) struct Rows {
 /// Rows that answer.
 pub(crate) enum Outputs {
     All,
-    Some(Tensor<1, Int>),
+    Some(Box<Tensor<1, Int>>),
     None,
 }
 
@@ -138,7 +138,7 @@ impl Rows {
             outputs: match &numbers.outputs[..] {
                 [] => Outputs::None,
                 rows if rows.iter().copied().eq(0..numbers.tokens.len() as i32) => Outputs::All,
-                rows => Outputs::Some(line(rows)),
+                rows => Outputs::Some(Box::new(line(rows))),
             },
             adapted: some(&numbers.adapted).then(|| grid(&numbers.adapted, 2)),
             alone: numbers.alone,

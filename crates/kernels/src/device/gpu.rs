@@ -73,6 +73,14 @@ pub async fn sync(device: &Device) -> Result<(), String> {
     }
 }
 
+/// See [`shares_contexts`](super::shares_contexts).
+pub fn shares_contexts(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => crate::gpu::shares_contexts(&cube.client()),
+        _ => false,
+    }
+}
+
 /// See [`flush`](super::flush).
 pub fn flush(device: &Device) -> Result<(), String> {
     match device.as_dispatch() {

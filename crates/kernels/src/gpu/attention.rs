@@ -6,6 +6,7 @@
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::cubecl;
+use burn::cubecl::client::Client;
 use cubecl::prelude::*;
 
 use super::choice::Class;
@@ -310,24 +311,28 @@ fn attention_kernel<C: Float>(
                 let at = (row + comptime!(q / spec.share)) * comptime!(spec.heads)
                     + head
                     + comptime!(q % spec.share);
-                let from = (at * split.parts + part) * comptime!(spec.part());
+                let first = if comptime!(spec.split) {
+                    (at * split.parts + part) * comptime!(spec.part())
+                } else {
+                    at * dim
+                };
+                // Parts are divided by the sum of all when they are joined.
+                let whole = if comptime!(spec.split) {
+                    f32::new(1.0)
+                } else {
+                    sums[q]
+                };
                 #[unroll]
                 for o in 0..comptime!(spec.own()) {
                     let column = unit + comptime!(o * spec.units);
-                    let value = mixed[comptime!(q * spec.own() + o)];
                     if column < dim {
-                        if comptime!(spec.split) {
-                            out[from + column] = value;
-                        } else {
-                            out[at * dim + column] = value / sums[q];
-                        }
+                        out[first + column] = mixed[comptime!(q * spec.own() + o)] / whole;
                     }
                 }
-                if comptime!(spec.split) {
-                    if unit == 0 {
-                        out[from + dim] = tops[q];
-                        out[from + dim + 1] = sums[q];
-                    }
+                let numbers = comptime!(if spec.split { 1usize } else { 0 });
+                if unit < numbers {
+                    out[first + dim] = tops[q];
+                    out[first + dim + 1] = sums[q];
                 }
             }
         }
@@ -364,6 +369,12 @@ fn join_kernel(out: &mut [f32], parts: &[f32], heads: usize, count: usize, #[com
     }
 }
 
+/// Few workgroups with much to do each: sharing the tokens keeps more of a GPU busy. One in software
+/// has few threads, and there a row's sums keep their order.
+pub fn shares_contexts(client: &Client) -> bool {
+    Class::of(client.properties()) != Class::Software
+}
+
 pub fn attention(
     qkv: &CubeTensor,
     cache: &CubeTensor,
@@ -372,9 +383,7 @@ pub fn attention(
     spec: AttentionSpec,
 ) -> CubeTensor {
     let class = Class::of(qkv.client.properties());
-    // Few workgroups with much to do each: sharing the tokens keeps more of a GPU busy. One in
-    // software has few threads, and there a row's sums keep their order.
-    let shared = class != Class::Software && spec.alone && spec.longest > PART;
+    let shared = spec.alone && spec.longest > PART && shares_contexts(&qkv.client);
     let parts = match shared {
         true => spec.longest.div_ceil(PART).min(PARTS),
         false => 1,

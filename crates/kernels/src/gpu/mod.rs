@@ -30,6 +30,7 @@ use burn::cubecl;
 use burn::tensor::{DType, Shape};
 use cubecl::prelude::CubeCount;
 
+pub(crate) use attention::shares_contexts;
 pub(crate) use choice::take_out;
 
 use crate::profile::launch;
