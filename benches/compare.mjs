@@ -1,5 +1,5 @@
 // Measures `tinderbox bench` and llama.cpp on the same file, in turn, and prints ratios:
-//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,vulkan] [--rounds 3] [--out benches/results]
+//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,vulkan,vulkan512] [--rounds 3] [--out benches/results]
 
 import {execFileSync} from "node:child_process";
 import {dirname, join} from "node:path";
@@ -26,7 +26,9 @@ if (!file) {
 const SETUPS = {
     cpu1: {device: "cpu", threads: 1, prompt: 512, decode: 128},
     cpu2: {device: "cpu", threads: 2, prompt: 512, decode: 128},
-    vulkan: {device: "vulkan", threads: 2, prompt: 64, decode: 8}
+    vulkan: {device: "vulkan", threads: 2, prompt: 64, decode: 8},
+    // Minutes a round on a software adapter.
+    vulkan512: {device: "vulkan", threads: 2, prompt: 512, decode: 16}
 };
 
 /** The JSON that a program prints on its last line. */
