@@ -16,6 +16,7 @@ pub(crate) type Replays = HashMap<Shape, Replay>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     rows: usize,
+    blocks: usize,
     longest: usize,
     want: Want,
 }
@@ -51,6 +52,7 @@ impl Decoder {
     ) -> Result<(Option<Answer>, Option<First>), Error> {
         let shape = Shape {
             rows: numbers.tokens.len(),
+            blocks: numbers.blocks,
             longest: numbers.longest,
             want,
         };

@@ -45,8 +45,7 @@ struct Attention {
 }
 
 impl Attention {
-    /// Where `alone`, no two rows are of one sequence.
-    fn new(spec: AttentionSpec, class: Class, alone: bool, split: bool) -> Attention {
+    fn new(spec: AttentionSpec, class: Class, split: bool) -> Attention {
         let most = (QUERY_MEMORY / spec.head_dim).clamp(1, QUERIES);
         let group = spec.heads / spec.kv_heads;
         let share = (1..=most.min(group)).rfind(|n| group.is_multiple_of(*n));
@@ -63,7 +62,7 @@ impl Attention {
             head_dim: spec.head_dim,
             block: spec.block,
             softcap: spec.softcap.is_some(),
-            rows: if alone { 1 } else { most / share },
+            rows: if spec.alone { 1 } else { most / share },
             share,
             units,
             tokens,
@@ -415,7 +414,7 @@ pub fn run(
         fits,
         "attention: {qkv:?}, {cache:?}, {table:?}, {tables:?} for {spec:?}"
     );
-    let plan = Attention::new(spec, class, spec.alone, parts > 1);
+    let plan = Attention::new(spec, class, parts > 1);
     let span = match parts {
         1 => u32::MAX as usize / 2,
         _ => spec.longest.div_ceil(parts).next_multiple_of(plan.chunk()),
