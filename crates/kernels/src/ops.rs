@@ -120,7 +120,7 @@ pub struct AttentionSpec {
     /// No two rows are of one sequence, as in a step that only answers. A hint of how to share the work: the result is
     /// right either way.
     pub alone: bool,
-    /// Tokens of the longest row's sequence up to and with it; a hint, too.
+    /// Tokens of the longest row's sequence up to and with it, or more; a hint, too. Less than that leaves contexts whole.
     pub longest: usize,
 }
 

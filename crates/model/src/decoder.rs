@@ -146,18 +146,21 @@ impl Decoder {
     /// A failed device.
     pub async fn warm_up(&mut self) -> Result<(), Error> {
         let most = self.context.min(self.blocks * self.block_size);
-        let prompts = [1, 2, 4, FEW, TILE].map(|rows| 0..rows.min(most));
+        let prompts = [1, 2, 4, FEW, TILE].map(|rows| (0..rows.min(most), rows));
+        // The last row alone, as of a prompt.
+        let last = (0..most.min(2), 1);
         // A token of an answer after a long one, where that takes other kernels.
         let long = most.min(2 * SHORT) - 1..most.min(2 * SHORT);
-        let long = shares_contexts(&self.device).then_some(long);
-        for positions in prompts.into_iter().chain(long) {
+        let long = shares_contexts(&self.device).then_some((long, 1));
+        for (positions, outputs) in prompts.into_iter().chain([last]).chain(long) {
             let rows = positions.len() as u32;
             let step = Step {
                 tokens: vec![0; rows as usize],
                 tables: vec![(0..positions.end.div_ceil(self.block_size) as u32).collect()],
                 positions: positions.map(|position| position as u32).collect(),
                 sequences: vec![0; rows as usize],
-                outputs: (0..rows).collect(),
+                // In another order than theirs: rows of several prompts are selected.
+                outputs: (0..rows).rev().take(outputs).collect(),
                 adapters: Vec::new(),
             };
             self.forward(&step, Want::Argmax).await?;

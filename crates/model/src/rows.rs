@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tinderbox_kernels::on_cpu;
+use tinderbox_kernels::{on_cpu, shares_contexts};
 
 use crate::layer::Adapted;
 use crate::{Decoder, Step};
@@ -35,7 +35,7 @@ pub(crate) struct Numbers {
     pub blocks: usize,
     /// No two rows are of one sequence, those that fill a tile aside.
     pub alone: bool,
-    /// Tokens of the longest row's sequence so far, or somewhat more.
+    /// Tokens of the longest row's sequence so far, or somewhat more; 0 where the device does not care.
     pub longest: usize,
 }
 
@@ -90,7 +90,10 @@ impl Numbers {
             adapted: adapted.flatten().collect(),
             blocks: longest_table,
             alone,
-            longest: longest.next_power_of_two().max(SHORT),
+            longest: match shares_contexts(&decoder.device) {
+                true => longest.next_power_of_two().max(SHORT),
+                false => 0,
+            },
         }
     }
 
