@@ -242,9 +242,9 @@ pub fn flush(device: &Device) -> Result<(), String> {
     gpu::flush(device)
 }
 
-/// Whether the device has kernels of their own for long contexts of few rows, which it shares between workgroups.
-pub fn shares_contexts(device: &Device) -> bool {
-    gpu::shares_contexts(device)
+/// Tokens beyond which the device shares contexts between workgroups, by kernels of their own; `None` where it never does.
+pub fn shared_from(device: &Device) -> Option<usize> {
+    gpu::shared_from(device)
 }
 
 /// Takes out the kernel that makes products of so many rows, because it is wrong on the device.
@@ -361,8 +361,8 @@ mod gpu {
         Ok(())
     }
 
-    pub fn shares_contexts(_: &Device) -> bool {
-        false
+    pub fn shared_from(_: &Device) -> Option<usize> {
+        None
     }
 
     pub fn flush(_: &Device) -> Result<(), String> {

@@ -26,7 +26,7 @@ pub use cpu::cpu_description;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
 pub use device::{
-    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, shares_contexts,
+    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, shared_from,
     supports_f16,
 };
 pub use format::Format;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::profile::{Track, enter};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, shares_contexts,
+    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, shared_from,
 };
 
 use crate::layer::{Layer, Linear};
 use crate::replay::Replays;
-use crate::rows::{FEW, Numbers, Outputs, Rows, SHORT, TILE};
+use crate::rows::{FEW, Numbers, Outputs, Rows, TILE};
 use crate::{Config, Error, Output, Step, Want};
 
 /// A decoder on a device, with its KV cache.
@@ -150,8 +150,10 @@ impl Decoder {
         // The last row alone, as of a prompt.
         let last = (0..most.min(2), 1);
         // A token of an answer after a long one, where that takes other kernels.
-        let long = most.min(2 * SHORT) - 1..most.min(2 * SHORT);
-        let long = shares_contexts(&self.device).then_some((long, 1));
+        let long = shared_from(&self.device).map(|from| {
+            let end = most.min(2 * from);
+            (end - 1..end, 1)
+        });
         for (positions, outputs) in prompts.into_iter().chain([last]).chain(long) {
             let rows = positions.len() as u32;
             let step = Step {
@@ -213,8 +215,8 @@ impl Decoder {
             scale: config.attention_scale,
             softcap: config.attention_softcap,
             window: config.layers[index].window,
-            alone: rows.alone,
-            longest: rows.longest,
+            alone: rows.numbers.alone,
+            longest: rows.numbers.longest,
         };
         let mixed = attention(&qkv, &cache, &rows.places, &rows.tables, spec); // [rows, heads · head_dim]
         self.cache[index] = Some(cache);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tinderbox_kernels::{Recorder, Recording, overwrite, profile, together};
+use tinderbox_kernels::{Recorder, Recording, profile, together};
 
 use crate::decoder::Answer;
 use crate::rows::{Numbers, Rows};
@@ -23,9 +23,8 @@ pub(crate) struct Shape {
 
 pub(crate) struct Replay {
     recording: Recording,
-    /// What it reads, and what is in there.
+    /// What it reads.
     rows: Rows,
-    numbers: Numbers,
     /// What it writes.
     answer: Answer,
 }
@@ -35,7 +34,6 @@ pub(crate) struct First {
     recorder: Recorder,
     shape: Shape,
     rows: Rows,
-    numbers: Numbers,
 }
 
 impl Decoder {
@@ -59,7 +57,7 @@ impl Decoder {
         // Prompts keep a device busy for longer than it takes to hand them over, and profiles are of operations.
         let usual = numbers.only_answers() && !profile::is_on();
         if let Some(replay) = self.replays.get_mut(&shape).filter(|_| usual) {
-            replay.overwrite(numbers);
+            replay.rows.overwrite(numbers);
             // SAFETY: what it was given are the decoder's weights and cache, which live as long as it does, and
             // `replay.rows`; a step has the decoder for itself.
             unsafe { replay.recording.run() }.map_err(Error::Device)?;
@@ -70,13 +68,12 @@ impl Decoder {
             true => Recorder::prepare(&device),
             false => None,
         };
-        let rows = Rows::new(&numbers, &device);
+        let rows = Rows::new(numbers, &device);
         let answer = together(&device, || self.compute(&rows, want));
         let first = recorder.map(|recorder| First {
             recorder,
             shape,
             rows,
-            numbers,
         });
         Ok((answer, first))
     }
@@ -87,7 +84,6 @@ impl Decoder {
             recorder,
             shape,
             rows,
-            numbers,
         } = first;
         let recorded = recorder.record(|| self.compute(&rows, shape.want));
         let (recording, answer) = recorded.map_err(Error::Device)?;
@@ -95,39 +91,10 @@ impl Decoder {
             let replay = Replay {
                 recording,
                 rows,
-                numbers,
                 answer,
             };
             self.replays.insert(shape, replay);
         }
         Ok(())
-    }
-}
-
-impl Replay {
-    /// Sends what is not there yet: a sequence's blocks change seldom.
-    fn overwrite(&mut self, numbers: Numbers) {
-        let Replay {
-            rows,
-            numbers: there,
-            ..
-        } = self;
-        if there.tokens != numbers.tokens {
-            overwrite(&rows.tokens, &numbers.tokens);
-        }
-        if there.places != numbers.places {
-            overwrite(&rows.places, &numbers.places);
-        }
-        if there.tables != numbers.tables {
-            overwrite(&rows.tables, &numbers.tables);
-        }
-        if let Some(positions) = rows
-            .positions
-            .as_ref()
-            .filter(|_| there.positions != numbers.positions)
-        {
-            overwrite(positions, &numbers.positions);
-        }
-        *there = numbers;
     }
 }

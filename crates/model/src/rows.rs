@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tinderbox_kernels::{on_cpu, shares_contexts};
+use tinderbox_kernels::{on_cpu, overwrite, shared_from};
 
 use crate::layer::Adapted;
 use crate::{Decoder, Step};
@@ -12,12 +12,9 @@ use crate::{Decoder, Step};
 /// software, which computes row by row, four times as much.
 pub(crate) const FEW: usize = 8;
 pub(crate) const TILE: usize = 16;
-/// Lengths of contexts are told apart from here on, each twice the one before.
-pub(crate) const SHORT: usize = 256;
 
 /// A step as a device gets it. So that steps have few shapes, and what is kept for each does not grow with a chat, a GPU
 /// gets whole tiles of rows: its products take as long for a part of one.
-#[derive(Clone, Default)]
 pub(crate) struct Numbers {
     /// `[rows]`.
     pub tokens: Vec<i32>,
@@ -90,10 +87,8 @@ impl Numbers {
             adapted: adapted.flatten().collect(),
             blocks: longest_table,
             alone,
-            longest: match shares_contexts(&decoder.device) {
-                true => longest.next_power_of_two().max(SHORT),
-                false => 0,
-            },
+            longest: shared_from(&decoder.device)
+                .map_or(0, |from| longest.next_power_of_two().max(from)),
         }
     }
 
@@ -111,8 +106,8 @@ pub(crate) struct Rows {
     pub tables: Tensor<2, Int>,
     pub outputs: Outputs,
     pub adapted: Adapted,
-    pub alone: bool,
-    pub longest: usize,
+    /// What is in all these.
+    pub numbers: Numbers,
 }
 
 /// Rows that answer.
@@ -123,7 +118,7 @@ pub(crate) enum Outputs {
 }
 
 impl Rows {
-    pub fn new(numbers: &Numbers, device: &Device) -> Rows {
+    pub fn new(numbers: Numbers, device: &Device) -> Rows {
         let line = |values: &[i32]| -> Tensor<1, Int> {
             let data = TensorData::new(values.to_vec(), [values.len()]);
             Tensor::from_data(data, (device, DType::I32))
@@ -144,8 +139,31 @@ impl Rows {
                 rows => Outputs::Some(Box::new(line(rows))),
             },
             adapted: some(&numbers.adapted).then(|| grid(&numbers.adapted, 2)),
-            alone: numbers.alone,
-            longest: numbers.longest,
+            numbers,
+        }
+    }
+
+    /// Sends those of a step of the same shape that are not there yet: a sequence's blocks change seldom.
+    pub fn overwrite(&mut self, numbers: Numbers) {
+        let there = std::mem::replace(&mut self.numbers, numbers);
+        let Numbers {
+            tokens,
+            positions,
+            places,
+            tables,
+            ..
+        } = &self.numbers;
+        if there.tokens != *tokens {
+            overwrite(&self.tokens, tokens);
+        }
+        if there.places != *places {
+            overwrite(&self.places, places);
+        }
+        if there.tables != *tables {
+            overwrite(&self.tables, tables);
+        }
+        if let Some(tensor) = &self.positions {
+            overwrite(tensor, positions);
         }
     }
 }

@@ -73,11 +73,13 @@ pub async fn sync(device: &Device) -> Result<(), String> {
     }
 }
 
-/// See [`shares_contexts`](super::shares_contexts).
-pub fn shares_contexts(device: &Device) -> bool {
+/// See [`shared_from`](super::shared_from).
+pub fn shared_from(device: &Device) -> Option<usize> {
     match device.as_dispatch() {
-        DispatchDevice::Cube(cube) => crate::gpu::shares_contexts(&cube.client()),
-        _ => false,
+        DispatchDevice::Cube(cube) => {
+            crate::gpu::shared_from(crate::gpu::Class::of(cube.client().properties()))
+        }
+        _ => None,
     }
 }
 

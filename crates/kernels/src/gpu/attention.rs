@@ -6,7 +6,6 @@
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::cubecl;
-use burn::cubecl::client::Client;
 use cubecl::prelude::*;
 
 use super::choice::Class;
@@ -328,6 +327,7 @@ fn attention_kernel<C: Float>(
                         out[first + column] = mixed[comptime!(q * spec.own() + o)] / whole;
                     }
                 }
+                // The first invocation's, and nobody's where the context is whole.
                 let numbers = comptime!(if spec.split { 1usize } else { 0 });
                 if unit < numbers {
                     out[first + dim] = tops[q];
@@ -368,10 +368,10 @@ fn join_kernel(out: &mut [f32], parts: &[f32], heads: usize, count: usize, #[com
     }
 }
 
-/// Few workgroups with much to do each: sharing the tokens keeps more of a GPU busy. One in software
-/// has few threads, and there a row's sums keep their order.
-pub fn shares_contexts(client: &Client) -> bool {
-    Class::of(client.properties()) != Class::Software
+/// Few workgroups with much to do each: sharing the tokens of longer contexts keeps more of a GPU
+/// busy. One in software has few threads, and there a row's sums keep their order.
+pub fn shared_from(class: Class) -> Option<usize> {
+    (class != Class::Software).then_some(PART)
 }
 
 pub fn attention(
@@ -382,7 +382,7 @@ pub fn attention(
     spec: AttentionSpec,
 ) -> CubeTensor {
     let class = Class::of(qkv.client.properties());
-    let shared = spec.alone && spec.longest > PART && shares_contexts(&qkv.client);
+    let shared = spec.alone && shared_from(class).is_some_and(|from| spec.longest > from);
     let parts = match shared {
         true => spec.longest.div_ceil(PART).min(PARTS),
         false => 1,

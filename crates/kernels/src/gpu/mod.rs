@@ -30,8 +30,8 @@ use burn::cubecl;
 use burn::tensor::{DType, Shape};
 use cubecl::prelude::CubeCount;
 
-pub(crate) use attention::shares_contexts;
-pub(crate) use choice::take_out;
+pub(crate) use attention::shared_from;
+pub(crate) use choice::{Class, take_out};
 
 use crate::profile::launch;
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec};

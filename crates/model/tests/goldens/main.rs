@@ -158,8 +158,10 @@ fn close(found: f32, expected: f32, tolerance: f32, place: &str) -> Result<(), S
     Err(format!("{place}: {found}, expected {expected}"))
 }
 
+/// A tie goes to the lowest id.
 fn argmax(row: &[f32]) -> u32 {
     (0..row.len())
+        .rev()
         .max_by(|a, b| row[*a].total_cmp(&row[*b]))
         .expect("a vocabulary") as u32
 }

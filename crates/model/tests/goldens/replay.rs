@@ -1,7 +1,7 @@
 //! Steps that a GPU has recorded: the same numbers as when each operation is handed over.
 #![cfg(feature = "gpu")]
 
-use tinderbox_kernels::{Choice, select, shares_contexts};
+use tinderbox_kernels::{Choice, select, shared_from};
 
 use super::*;
 
@@ -57,7 +57,7 @@ impl Answering {
         let logits: Vec<Vec<f32>> = logits.chunks(vocab).map(<[f32]>::to_vec).collect();
         assert_eq!(
             best,
-            Output::Tokens(logits.iter().map(|row| argmax_first(row)).collect())
+            Output::Tokens(logits.iter().map(|row| argmax(row)).collect())
         );
         logits
     }
@@ -66,11 +66,6 @@ impl Answering {
         let rows: Vec<_> = tokens.map(|i| (sequence, i)).collect();
         self.step(&rows)
     }
-}
-
-fn argmax_first(row: &[f32]) -> u32 {
-    let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter().position(|v| *v == best).unwrap() as u32
 }
 
 /// Three sequences answer together and alone, while another one's prompt is read.
@@ -103,7 +98,7 @@ fn check_answers(golden: &Golden, device: &Device) {
         answering.read(3, 5 * step..5 * step + 9);
     }
     // One row and three, logits and tokens, and where it matters contexts of up to 256 tokens and of more.
-    let lengths = if shares_contexts(device) { 2 } else { 1 };
+    let lengths = if shared_from(device).is_some() { 2 } else { 1 };
     assert_eq!(answering.decoder.recordings(), 4 * lengths);
 }
 
