@@ -48,8 +48,20 @@ impl Runner for DecoderRunner {
         self.decoder.context()
     }
 
-    async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
-        self.decoder.forward(step, want).await.map_err(failure)
+    fn draws(&self) -> bool {
+        self.decoder.draws()
+    }
+
+    fn begin(&mut self, step: &Step, want: Want) -> Result<(), RunnerError> {
+        self.decoder.begin(step, want).map_err(failure)
+    }
+
+    fn follow(&mut self, step: &Step) -> Result<bool, RunnerError> {
+        self.decoder.follow(step).map_err(failure)
+    }
+
+    async fn answer(&mut self) -> Result<Output, RunnerError> {
+        self.decoder.answer().await.map_err(failure)
     }
 
     fn put_adapter(&mut self, slot: u32, adapter: &Lora) -> Result<(), RunnerError> {

@@ -122,9 +122,7 @@ impl<R: Runner> Engine<R> {
                 self.end(cut);
             }
             self.put_adapters().await?;
-            if let Some(plan) = self.scheduler.plan() {
-                self.step(plan).await?;
-            }
+            self.step().await?;
             self.publish();
             // Where one thread runs everything, the readers get their turn here.
             yield_now().await;
@@ -180,14 +178,18 @@ impl<R: Runner> Engine<R> {
         Ok(())
     }
 
-    async fn step(&mut self, plan: Plan) -> Result<(), RunnerError> {
+    async fn step(&mut self) -> Result<(), RunnerError> {
         let start = (self.clock)();
+        let following = self.scheduler.following.take();
+        let begun = following.is_some();
+        let Some(plan) = following.or_else(|| self.scheduler.plan(self.runner.draws())) else {
+            return Ok(());
+        };
         for part in &plan.parts {
             self.scheduler.running[part.sequence].begin(start);
         }
-        let output = self.runner.forward(&plan.step, plan.want).await;
         let before = self.stats;
-        match output.and_then(|output| self.check(&plan, output)) {
+        match self.compute(&plan, begun).await {
             Ok(output) => self.take_in(&plan, &output),
             Err(RunnerError::Step(reason)) => {
                 tracing::error!(reason, "a step failed");
@@ -200,6 +202,10 @@ impl<R: Runner> Engine<R> {
             }
             Err(RunnerError::Lost(reason)) => return self.recover(reason).await,
         }
+        if plan.parts.is_empty() {
+            // Everybody left while the step was on its way: it says nothing of the device's speed.
+            return Ok(());
+        }
         let time = (self.clock)().saturating_sub(start);
         let since = |now: u64, then: u64| (now - then) as usize;
         self.rows.record(plan.step.tokens.len(), time);
@@ -210,6 +216,21 @@ impl<R: Runner> Engine<R> {
         self.finishes
             .record(since(self.stats.finished, before.finished), time);
         Ok(())
+    }
+
+    /// The answer to a plan. Before it is waited for, the runner gets the step after it where it takes that, so that
+    /// a device has work meanwhile.
+    async fn compute(&mut self, plan: &Plan, begun: bool) -> Result<Output, RunnerError> {
+        if !begun {
+            self.runner.begin(&plan.step, plan.want)?;
+        }
+        if let Some(next) = self.scheduler.follow(plan, self.runner.draws())
+            && self.runner.follow(&next.step)?
+        {
+            self.scheduler.following = Some(next);
+        }
+        let output = self.runner.answer().await?;
+        self.check(plan, output)
     }
 
     /// After the loss of the device everything that runs is computed again from its tokens; its
@@ -251,8 +272,8 @@ impl<R: Runner> Engine<R> {
         let right = match &output {
             Output::Logits(logits) => logits.len() == outputs * vocab,
             Output::Tokens(ids) => {
-                let known = ids.iter().all(|id| (*id as usize) < vocab);
-                plan.want == Want::Argmax && ids.len() == outputs && known
+                let known = ids.iter().flatten().all(|id| (*id as usize) < vocab);
+                plan.want == Want::Tokens && ids.len() == outputs && known
             }
         };
         let reason = "the model's answer has the wrong form";

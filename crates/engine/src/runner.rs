@@ -19,16 +19,32 @@ pub trait Runner {
     /// Tokens one sequence can hold, prompt and answer together.
     fn context(&self) -> usize;
 
-    /// Runs one step: writes the rows' keys and values to the blocks of their sequences, and
+    /// Whether it draws tokens itself, so that steps may have `draws`.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// Begins one step: it writes the rows' keys and values to the blocks of their sequences, and
     /// answers for `step.outputs` (which is empty in the middle of a long prompt).
     ///
     /// # Errors
     /// See [`RunnerError`].
-    fn forward(
-        &mut self,
-        step: &Step,
-        want: Want,
-    ) -> impl Future<Output = Result<Output, RunnerError>>;
+    fn begin(&mut self, step: &Step, want: Want) -> Result<(), RunnerError>;
+
+    /// Begins the step after the one begun last, before that one's answer is known: a token for each row, in order, which is
+    /// what this one's rows begin with in place of `step.tokens`. `false` where it cannot; nothing has happened then.
+    ///
+    /// # Errors
+    /// See [`RunnerError`].
+    fn follow(&mut self, _step: &Step) -> Result<bool, RunnerError> {
+        Ok(false)
+    }
+
+    /// The answer of the step that was begun first of those that have not answered.
+    ///
+    /// # Errors
+    /// See [`RunnerError`].
+    fn answer(&mut self) -> impl Future<Output = Result<Output, RunnerError>>;
 
     /// Puts an adapter on the device, for the sequences of later steps that name its slot. Slots are
     /// counted from 0; what was in this one is gone.

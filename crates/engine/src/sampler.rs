@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use tinderbox_model::Draw;
 use tinderbox_protocol::Sampling;
 
 use crate::constraint::Mask;
@@ -20,6 +21,8 @@ use crate::logprobs::argmax;
 pub(crate) struct Sampler {
     sampling: Sampling,
     rng: ChaCha8Rng,
+    /// Tokens chosen so far.
+    chosen: usize,
     /// Times each token of prompt and answer was generated; kept only where a penalty reads it.
     seen: HashMap<u32, u32>,
 }
@@ -44,17 +47,42 @@ impl Sampler {
         Sampler {
             sampling,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            chosen: 0,
             seen,
         }
     }
 
-    /// Whether the best raw logit is always the choice, so that a device can make it.
-    pub fn is_argmax(&self) -> bool {
-        self.is_greedy() && !self.has_penalties() && self.sampling.logit_bias.is_empty()
+    /// Whether the best raw logit is always the choice, so that any device can make it.
+    fn is_argmax(&self) -> bool {
+        self.is_greedy() && self.is_plain()
+    }
+
+    /// Whether nothing changes the logits.
+    fn is_plain(&self) -> bool {
+        !self.has_penalties() && self.sampling.logit_bias.is_empty()
+    }
+
+    /// How a device makes the choice after the next `ahead` ones; `drawn` where it does more than take the best. `None` where
+    /// only a host can.
+    pub fn draw(&self, drawn: bool, ahead: usize) -> Option<Draw> {
+        let s = &self.sampling;
+        if !(self.is_argmax() || drawn && self.is_plain() && s.typical_p >= 1.0) {
+            return None;
+        }
+        // No rounding makes it 1.
+        let unit = (self.unit(ahead) as f32).min(1.0 - f32::EPSILON / 2.0);
+        Some(Draw {
+            temperature: s.temperature,
+            top_k: s.top_k as u32,
+            top_p: s.top_p,
+            min_p: s.min_p,
+            unit,
+        })
     }
 
     /// Notes that `id` was generated.
     pub fn record(&mut self, id: u32) {
+        self.chosen += 1;
         if self.has_penalties() {
             *self.seen.entry(id).or_default() += 1;
         }
@@ -63,7 +91,7 @@ impl Sampler {
     /// Chooses among the tokens of `mask` from a row of logits; `None` where the best is no finite
     /// number.
     pub fn choose(
-        &mut self,
+        &self,
         logits: &[f32],
         mask: Option<&Mask>,
         candidates: &mut Vec<Candidate>,
@@ -93,7 +121,7 @@ impl Sampler {
             return Some(best.id);
         }
         self.filter(candidates, best.logit);
-        self.draw(candidates)
+        self.one_of(candidates)
     }
 
     fn is_greedy(&self) -> bool {
@@ -168,10 +196,16 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self, candidates: &[Candidate]) -> Option<u32> {
+    /// The random number of the choice after the next `ahead` ones: each token has its own, whoever chooses it, and when.
+    fn unit(&self, ahead: usize) -> f64 {
+        let mut rng = self.rng.clone();
+        rng.set_word_pos(2 * (self.chosen + ahead) as u128);
         // 53 random bits: every double of the form n / 2⁵³ in 0 .. 1.
-        let unit = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = unit * total(candidates);
+        (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn one_of(&self, candidates: &[Candidate]) -> Option<u32> {
+        let mut left = self.unit(0) * total(candidates);
         let mut last = None;
         for c in candidates.iter().filter(|c| c.weight > 0.0) {
             left -= f64::from(c.weight);

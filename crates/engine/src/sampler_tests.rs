@@ -79,8 +79,11 @@ fn filtered(logits: &[f32], sampling: &Sampling) -> BTreeMap<u32, f64> {
         .collect()
 }
 
+/// Chooses, and goes on.
 fn choose(sampler: &mut Sampler, logits: &[f32]) -> u32 {
-    sampler.choose(logits, None, &mut Vec::new()).unwrap()
+    let id = sampler.choose(logits, None, &mut Vec::new()).unwrap();
+    sampler.record(id);
+    id
 }
 
 proptest! {
@@ -118,6 +121,26 @@ proptest! {
         let mut sampler = Sampler::new(sampling, seed, &[]);
         for _ in 0..20 {
             prop_assert!(kept.contains_key(&choose(&mut sampler, &logits)));
+        }
+    }
+
+    /// Token by token, though the device is told of all before the first is known.
+    #[test]
+    fn a_device_draws_what_the_sampler_chooses(
+        logits in prop::collection::vec(-8f32..8.0, 2..200),
+        temperature in prop_oneof![Just(0f32), 0.2f32..3.0],
+        top_k in prop_oneof![Just(0usize), 1usize..100],
+        top_p in prop_oneof![Just(1f32), 0f32..1.0],
+        min_p in prop_oneof![Just(0f32), 0f32..1.0],
+        seed: u64,
+    ) {
+        let sampling = Sampling { temperature, top_k, top_p, min_p, ..Sampling::default() };
+        let mut sampler = Sampler::new(sampling, seed, &[]);
+        let draws: Vec<_> = (0..5).map(|ahead| sampler.draw(true, ahead).unwrap().words()).collect();
+        for draw in draws {
+            let mut token = [0];
+            tinderbox_kernels::reference::choose(&mut token, &logits, logits.len(), Some(&draw));
+            prop_assert_eq!(token[0] as u32, choose(&mut sampler, &logits));
         }
     }
 
@@ -246,9 +269,9 @@ fn a_tiny_temperature_is_greedy_and_a_broken_row_is_no_choice() {
         vec![f32::NAN, f32::NEG_INFINITY],
         vec![f32::INFINITY, 0.0],
     ] {
-        let mut sampler = Sampler::new(Sampling::default(), 9, &[]);
+        let sampler = Sampler::new(Sampling::default(), 9, &[]);
         assert_eq!(sampler.choose(&row, None, &mut Vec::new()), None, "{row:?}");
-        let mut greedy = Sampler::new(
+        let greedy = Sampler::new(
             Sampling {
                 top_k: 1,
                 ..Sampling::default()
@@ -258,4 +281,43 @@ fn a_tiny_temperature_is_greedy_and_a_broken_row_is_no_choice() {
         );
         assert_eq!(greedy.choose(&row, None, &mut Vec::new()), None, "{row:?}");
     }
+}
+
+#[test]
+fn a_device_is_asked_for_nothing_it_cannot_do() {
+    let drawn = |sampling| Sampler::new(sampling, 1, &[]).draw(true, 0).is_some();
+    let default = Sampling::default;
+    assert!(drawn(default()));
+    for sampling in [
+        Sampling {
+            typical_p: 0.5,
+            ..default()
+        },
+        Sampling {
+            presence_penalty: 0.5,
+            ..default()
+        },
+        Sampling {
+            frequency_penalty: 0.5,
+            ..default()
+        },
+        Sampling {
+            repetition_penalty: 1.5,
+            ..default()
+        },
+        Sampling {
+            logit_bias: [(3, 1.0)].into_iter().collect(),
+            ..default()
+        },
+    ] {
+        assert!(!drawn(sampling.clone()), "{sampling:?}");
+    }
+    // Without draws only the best token is left.
+    let best = |sampling| Sampler::new(sampling, 1, &[]).draw(false, 0);
+    assert_eq!(best(default()), None);
+    let greedy = Sampling {
+        top_k: 1,
+        ..default()
+    };
+    assert!(best(greedy).is_some_and(|draw| draw.is_best()));
 }

@@ -14,7 +14,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
-use tinderbox_model::{Step, Want};
+use tinderbox_model::{Draw, Step, Want};
 use tinderbox_protocol::Error;
 
 use crate::Limits;
@@ -27,6 +27,8 @@ pub(crate) struct Scheduler {
     /// Oldest first; all of `running` is older than all of `waiting`.
     pub running: Vec<Sequence>,
     pub waiting: VecDeque<Sequence>,
+    /// The step that is with the runner before its tokens are known.
+    pub following: Option<Plan>,
     /// Times a sequence gave its blocks back.
     pub preempted: u64,
     max_sequences: usize,
@@ -41,7 +43,7 @@ pub(crate) struct Scheduler {
 }
 
 /// The next step, and whose its rows are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub step: Step,
     pub want: Want,
@@ -70,6 +72,7 @@ impl Scheduler {
             blocks,
             running: Vec::new(),
             waiting: VecDeque::new(),
+            following: None,
             preempted: 0,
             // An answer's row is never put off, so there are no more answers than rows.
             max_sequences: limits.max_sequences.clamp(1, max_rows),
@@ -101,8 +104,12 @@ impl Scheduler {
         }
     }
 
-    /// Takes a running sequence out and its blocks back.
+    /// Takes a running sequence out and its blocks back. A step that is on its way may still write to these: whoever
+    /// gets them writes later.
     pub fn remove(&mut self, index: usize) -> Sequence {
+        if let Some(plan) = &mut self.following {
+            plan.leave(index);
+        }
         let mut sequence = self.running.remove(index);
         sequence.forget(&mut self.blocks);
         sequence
@@ -131,8 +138,8 @@ impl Scheduler {
             .for_each(|sequence| sequence.fail(error.clone()));
     }
 
-    /// The next step; `None` only when idle.
-    pub fn plan(&mut self) -> Option<Plan> {
+    /// The next step; `None` only when idle. `drawn` where the runner draws tokens.
+    pub fn plan(&mut self, drawn: bool) -> Option<Plan> {
         self.make_room();
         self.admit();
         for sequence in &mut self.running {
@@ -143,7 +150,7 @@ impl Scheduler {
         }
         let mut plan = Plan {
             step: Step::default(),
-            want: Want::Argmax,
+            want: Want::Tokens,
             parts: Vec::new(),
         };
         let answers = self.running.iter().filter(|s| s.pending() == 1).count();
@@ -154,7 +161,7 @@ impl Scheduler {
                 let room = self.blocks.room(&sequence.table) - sequence.tokens.len();
                 let draft = sequence.draft(self.speculate.min(guesses_left).min(room));
                 guesses_left -= draft.len();
-                plan.add(index, sequence, 1, draft);
+                plan.add(index, sequence, 1, draft, drawn);
             }
         }
         let mut rows_left = self
@@ -181,13 +188,46 @@ impl Scheduler {
                 scores_left -= sequence.scored(rows).len();
                 rows_left -= rows;
                 coming.extend(next(sequence.content(sequence.cached + rows)));
-                plan.add(index, sequence, rows, Vec::new());
+                plan.add(index, sequence, rows, Vec::new(), drawn);
             }
         }
         if plan.step.adapters.iter().all(Option::is_none) {
             plan.step.adapters.clear();
         }
+        plan.settle();
         Some(plan)
+    }
+
+    /// The step after `plan`, before the tokens of that one are known. `None` where more than these decides what comes.
+    pub fn follow(&mut self, plan: &Plan, drawn: bool) -> Option<Plan> {
+        let rows = plan.step.tokens.len();
+        let answers = [
+            plan.parts.len(),
+            plan.step.outputs.len(),
+            self.running.len(),
+        ];
+        // Whoever waits and has room comes into the next step.
+        let full = self.waiting.is_empty() || self.running.len() == self.max_sequences;
+        if answers != [rows; 3] || !full || plan.want == Want::Logits || self.speculate > 0 {
+            return None;
+        }
+        let mut next = plan.clone();
+        let step = &mut next.step;
+        step.draws.clear();
+        for (part, table) in next.parts.iter().zip(&mut step.tables) {
+            let sequence = &mut self.running[part.sequence];
+            step.draws.push(sequence.draw(drawn, 1)?);
+            let room = sequence.tokens.len() + 1;
+            if !sequence.goes_on() || !self.blocks.grow(&mut sequence.table, room) {
+                return None;
+            }
+            table.clone_from(&sequence.table);
+        }
+        step.positions
+            .iter_mut()
+            .for_each(|position| *position += 1);
+        next.settle();
+        Some(next)
     }
 
     /// Gives every running sequence blocks for its pending tokens, the oldest first.
@@ -207,6 +247,7 @@ impl Scheduler {
 
     /// Puts every sequence back to be computed again from its tokens: the KV cache is gone.
     pub fn forget_all(&mut self) {
+        self.following = None;
         while !self.running.is_empty() {
             self.put_back();
         }
@@ -243,7 +284,14 @@ impl Scheduler {
 }
 
 impl Plan {
-    fn add(&mut self, index: usize, sequence: &Sequence, rows: usize, draft: Vec<u32>) {
+    fn add(
+        &mut self,
+        index: usize,
+        sequence: &Sequence,
+        rows: usize,
+        draft: Vec<u32>,
+        drawn: bool,
+    ) {
         let step = &mut self.step;
         let place = step.tables.len() as u32;
         let (row, output) = (step.tokens.len(), step.outputs.len());
@@ -266,8 +314,11 @@ impl Plan {
         step.outputs.extend(scored.map(row_of));
         if sequence.chooses(rows) {
             step.outputs.extend((range.end - 1..all.end).map(row_of));
-            if sequence.wants_logits() {
-                self.want = Want::Logits;
+            for ahead in 0..=draft.len() {
+                match sequence.draw(drawn, ahead) {
+                    Some(draw) => step.draws.push(draw),
+                    None => self.want = Want::Logits,
+                }
             }
         }
         self.parts.push(Part {
@@ -276,6 +327,22 @@ impl Plan {
             draft,
             outputs: output..step.outputs.len(),
         });
+    }
+
+    /// Without draws where nobody draws.
+    fn settle(&mut self) {
+        let draws = &mut self.step.draws;
+        if self.want == Want::Logits || draws.iter().all(Draw::is_best) {
+            draws.clear();
+        }
+    }
+
+    /// A running sequence is taken out: its rows are nobody's any more.
+    fn leave(&mut self, index: usize) {
+        self.parts.retain(|part| part.sequence != index);
+        for part in &mut self.parts {
+            part.sequence -= usize::from(part.sequence > index);
+        }
     }
 }
 

@@ -94,7 +94,7 @@ impl Case {
 
     /// Rows of each running sequence in the next step, guesses among them, by id; takes the step in with token 2.
     fn step(&mut self) -> Vec<(String, usize)> {
-        let plan = self.scheduler.plan().unwrap();
+        let plan = self.scheduler.plan(false).unwrap();
         let rows: Vec<_> = (plan.parts.iter())
             .map(|part| {
                 let id = self.scheduler.running[part.sequence].id.clone();
@@ -155,7 +155,7 @@ fn a_step_never_has_more_rows_than_the_runner_takes() {
         case.add(9, 5, false);
     }
     while !case.scheduler.is_idle() {
-        let plan = case.scheduler.plan().unwrap();
+        let plan = case.scheduler.plan(false).unwrap();
         assert!((1..=5).contains(&plan.step.tokens.len()));
         case.take_in(&plan);
     }
@@ -175,7 +175,7 @@ fn scored_prompts_bring_back_a_bounded_number_of_rows() {
         ("1", 3, 3),
         ("1", 4, 4),
     ] {
-        let plan = case.scheduler.plan().unwrap();
+        let plan = case.scheduler.plan(false).unwrap();
         assert_eq!(plan.step.outputs.len(), outputs);
         let [part] = &plan.parts[..] else {
             panic!("{:?}", plan.parts)
@@ -193,9 +193,9 @@ fn scored_prompts_bring_back_a_bounded_number_of_rows() {
 fn logits_are_asked_only_where_somebody_reads_them() {
     let mut case = case(4, 100, 100, 64);
     case.add(5, 3, false);
-    assert_eq!(case.scheduler.plan().unwrap().want, Want::Argmax);
+    assert_eq!(case.scheduler.plan(false).unwrap().want, Want::Tokens);
     case.add(5, 3, true);
-    assert_eq!(case.scheduler.plan().unwrap().want, Want::Logits);
+    assert_eq!(case.scheduler.plan(false).unwrap().want, Want::Logits);
 }
 
 #[test]
@@ -303,7 +303,7 @@ proptest! {
             case.ask(tokens.collect(), max_tokens, scored);
         }
         for _ in 0..20_000 {
-            let Some(plan) = case.scheduler.plan() else { break };
+            let Some(plan) = case.scheduler.plan(false) else { break };
             let step = &plan.step;
             prop_assert!(!step.tokens.is_empty() && step.tokens.len() <= max_rows);
             let mut holders = BTreeMap::<u32, usize>::new();

@@ -8,6 +8,8 @@ use tinderbox_protocol::{
     Error, Event, Finish, FinishReason, Logprob, Started, Token, TokenLogprob,
 };
 
+use tinderbox_model::Draw;
+
 use crate::Submission;
 use crate::adapters::{Lease, Words};
 use crate::blocks::{Blocks, Content};
@@ -77,8 +79,8 @@ pub(crate) struct Sequence {
 pub(crate) enum Answer<'a> {
     /// A row of logits for each output.
     Logits(&'a [f32]),
-    /// The best token of each output.
-    Tokens(&'a [u32]),
+    /// The token of each output.
+    Tokens(&'a [Option<u32>]),
 }
 
 /// What sequences use in turn.
@@ -262,9 +264,16 @@ impl Sequence {
         rows == self.pending() && self.max_tokens > 0
     }
 
-    /// Whether choosing takes all logits, or only the best token.
-    pub fn wants_logits(&self) -> bool {
-        !self.sampler.is_argmax() || self.walk.is_some() || self.logprobs.is_some()
+    /// How a device chooses the token after the next `ahead` ones; `drawn` where it does more than take the best. `None` where
+    /// choosing takes all logits.
+    pub fn draw(&self, drawn: bool, ahead: usize) -> Option<Draw> {
+        let alone = self.walk.is_none() && self.logprobs.is_none();
+        self.sampler.draw(drawn, ahead).filter(|_| alone)
+    }
+
+    /// Whether the next token may be followed by another.
+    pub fn goes_on(&self) -> bool {
+        self.generated() + 1 < self.max_tokens
     }
 
     /// At most `most` guesses at the next tokens, one less than may still come: the last row chooses
@@ -356,7 +365,7 @@ impl Sequence {
         let row = match answer {
             Answer::Tokens(ids) => {
                 let id = ids.get(output).copied().ok_or_else(no_answer)?;
-                return Ok((id, None));
+                return Ok((id.ok_or_else(no_distribution)?, None));
             }
             Answer::Logits(logits) => logits.chunks_exact(desk.vocab).nth(output),
         };

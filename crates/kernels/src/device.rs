@@ -253,6 +253,21 @@ pub(crate) fn fall_back(device: &Device, rows: usize) -> Option<String> {
     gpu::fall_back(device, rows)
 }
 
+/// Whether the device is to draw tokens itself ([`choose`](crate::choose)); elsewhere a host does it faster.
+pub fn draws(device: &Device) -> bool {
+    gpu::draws(device)
+}
+
+/// The device's recordings are wrong: it makes none any more.
+pub(crate) fn give_up_recording(device: &Device) {
+    gpu::give_up_recording(device);
+}
+
+/// The device's draws are wrong: they are left to the host.
+pub(crate) fn give_up_drawing(device: &Device) {
+    gpu::give_up_drawing(device);
+}
+
 /// Waits for all that was queued on the device.
 ///
 /// # Errors
@@ -372,6 +387,14 @@ mod gpu {
     pub fn fall_back(_: &Device, _: usize) -> Option<String> {
         None
     }
+
+    pub fn draws(_: &Device) -> bool {
+        false
+    }
+
+    pub fn give_up_recording(_: &Device) {}
+
+    pub fn give_up_drawing(_: &Device) {}
 }
 
 #[cfg(test)]

@@ -26,15 +26,15 @@ pub use cpu::cpu_description;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
 pub use device::{
-    Adapter, Choice, DeviceError, Kind, Selected, adapters, flush, select, shared_from,
+    Adapter, Choice, DeviceError, Kind, Selected, adapters, draws, flush, select, shared_from,
     supports_f16,
 };
 pub use format::Format;
 pub use low_rank::{Factors, LowRank};
-pub use matrix::{Matrix, MatrixError, With, add_norm, attention, on_cpu, rope, together};
+pub use matrix::{Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together};
 pub use ops::{
-    Activation, AttentionSpec, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
+    Activation, AttentionSpec, Draw, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
     RopeSpec,
 };
-pub use recording::{Recorder, Recording, overwrite};
+pub use recording::{Reading, Recorder, Recording, overwrite, read_now};
 pub use self_test::{SelfTest, self_test};

@@ -3,6 +3,7 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
+use crate::ops::DRAW;
 use crate::{AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec, cpu};
 
 /// A weight matrix in the format of its file, on a device. Cloning shares the memory.
@@ -187,6 +188,32 @@ pub fn attention(
 pub fn add_norm(x: Tensor<2>, y: &Tensor<2>, gains: &Tensor<2>, norm: Norm) -> Tensor<2> {
     let (y, gains) = (y.clone().into_dispatch(), gains.clone().into_dispatch());
     Tensor::from_dispatch(Dispatch::add_norm(x.into_dispatch(), &y, &gains, norm))
+}
+
+/// See [`Kernels::choose`].
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn choose(
+    tokens: Tensor<1, Int>,
+    logits: &Tensor<2>,
+    draws: Option<&Tensor<2, Int>>,
+) -> Tensor<1, Int> {
+    let rows = logits.dims()[0];
+    let fits = draws.is_none_or(|draws| draws.dims() == [rows, DRAW]);
+    assert!(
+        tokens.dims() == [rows] && fits,
+        "choose: {rows} rows of logits for {:?}",
+        tokens.dims()
+    );
+    let drawn = draws.is_some();
+    let draws = match draws {
+        Some(draws) => draws.clone().into_dispatch(),
+        None => tokens.clone().into_dispatch(),
+    };
+    let logits = logits.clone().into_dispatch();
+    let tokens = Dispatch::choose(tokens.into_dispatch(), &logits, draws, drawn);
+    Tensor::from_dispatch(tokens)
 }
 
 /// Whether the CPU twin serves this device.

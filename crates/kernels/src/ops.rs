@@ -1,8 +1,8 @@
-//! The contract: six operations, the same on every device.
+//! The contract: seven operations, the same on every device.
 //!
 //! A decoder layer is `linear` (norm + QKV), `rope`, `attention`, `linear` (output + residual),
 //! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Where rows have
-//! adapters, `low_rank` follows each `linear`. Tensors are row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
+//! adapters, `low_rank` follows each `linear`; `choose` ends a step. Tensors are row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
 
 use std::fmt;
 
@@ -142,6 +142,55 @@ pub struct LowRankSpec {
     pub ranks: usize,
 }
 
+/// How a token is drawn from a row of logits: [`Kernels::choose`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// What logits are divided by; 0 takes the best.
+    pub temperature: f32,
+    /// Keeps as many of the best; 0 keeps all.
+    pub top_k: u32,
+    /// Keeps the shortest run of the best whose probabilities reach it; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps those with at least this share of the best one's probability; 0 keeps all.
+    pub min_p: f32,
+    /// Where among the probabilities of those that are left, in the order of their ids: from 0 to 1.
+    pub unit: f32,
+}
+
+/// Numbers of a [`Draw`] on a device.
+pub(crate) const DRAW: usize = 5;
+
+impl Draw {
+    /// The best token, whatever the other settings are.
+    pub fn is_best(&self) -> bool {
+        self.temperature == 0.0 || self.top_k == 1
+    }
+
+    /// As [`Kernels::choose`] takes it.
+    pub fn words(&self) -> [i32; DRAW] {
+        let bits = |value: f32| value.to_bits() as i32;
+        [
+            bits(self.temperature),
+            self.top_k as i32,
+            bits(self.top_p),
+            bits(self.min_p),
+            bits(self.unit),
+        ]
+    }
+
+    /// From [`Draw::words`].
+    pub(crate) fn of(words: &[i32]) -> Draw {
+        let value = |at: usize| f32::from_bits(words[at] as u32);
+        Draw {
+            temperature: value(0),
+            top_k: words[1] as u32,
+            top_p: value(2),
+            min_p: value(3),
+            unit: value(4),
+        }
+    }
+}
+
 /// The fused operations of a decoder, written once a device family.
 ///
 /// `rows` tensors are `i32 [rows, 3]`: each row's position in its sequence, its slot in the cache
@@ -220,4 +269,16 @@ pub trait Kernels: Backend {
         gains: &FloatTensor<Self>,
         spec: LowRankSpec,
     ) -> FloatTensor<Self>;
+
+    /// The next token of each row of `logits`, `[r, vocab]`, written to `tokens`, `i32 [r]`: the best one, of equals the first;
+    /// or with `drawn` the one that `draws`, `i32 [r, 5]` ([`Draw::words`]), draws. `top_k`, `top_p` and `min_p` are applied in
+    /// this order, each to the probabilities of what the one before left. −1 where the best logit is no finite number.
+    ///
+    /// A GPU writes to the memory of `tokens`, so that a recorded step goes on from what it chose.
+    fn choose(
+        tokens: IntTensor<Self>,
+        logits: &FloatTensor<Self>,
+        draws: IntTensor<Self>,
+        drawn: bool,
+    ) -> IntTensor<Self>;
 }

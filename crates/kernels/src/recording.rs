@@ -3,6 +3,9 @@
 //! First [`Recorder::prepare`], then the operations once as always, and when nothing of what they made is left,
 //! [`Recorder::record`].
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use burn::tensor::{Device, Int, Tensor};
 
 /// A device that is about to record.
@@ -53,20 +56,36 @@ pub fn overwrite<const D: usize>(tensor: &Tensor<D, Int>, values: &[i32]) {
     gpu::overwrite(tensor, values);
 }
 
-pub(crate) use gpu::give_up;
+/// Numbers on their way from a device.
+pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<i32>, String>> + Send>>;
+
+/// Reads a tensor as it is now: what is handed to the device between this and the answer may write over it.
+pub fn read_now(tensor: &Tensor<1, Int>) -> Reading {
+    let read = tensor.clone().into_data_async();
+    let mut reading: Reading = Box::pin(async {
+        let data = read.await.map_err(|error| error.to_string())?;
+        let values = data.try_into_vec::<i32>();
+        values.map_err(|error| format!("{error:?}"))
+    });
+    // The copy is handed over when the future is polled first.
+    match reading
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(values) => Box::pin(std::future::ready(values)),
+        Poll::Pending => reading,
+    }
+}
 
 #[cfg(feature = "gpu")]
 mod gpu {
-    use std::collections::HashSet;
-    use std::sync::{Mutex, PoisonError};
     use std::thread::ThreadId;
 
-    use burn::backend::{Cube, CubeDevice, DispatchDevice};
+    use burn::backend::{Cube, DispatchDevice};
     use burn::cubecl::client::{Client, Graph};
     use burn::tensor::{Bytes, Device, Int, Tensor};
 
-    /// Devices that recorded wrongly.
-    static WRONG: Mutex<Option<HashSet<CubeDevice>>> = Mutex::new(None);
+    use crate::gpu::Fault;
 
     pub struct Recorder {
         client: Client,
@@ -88,22 +107,13 @@ mod gpu {
         let DispatchDevice::Cube(cube) = device.as_dispatch() else {
             return None;
         };
-        let wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.as_ref().is_some_and(|wrong| wrong.contains(cube)) {
+        if Fault::Recording.is_known(cube) {
             return None;
         }
         let client = cube.client();
         client.graph_prepare().ok()?;
         let ended = false;
         Some(Recorder { client, ended })
-    }
-
-    /// It records nothing any more.
-    pub fn give_up(device: &Device) {
-        if let DispatchDevice::Cube(cube) = device.as_dispatch() {
-            let mut wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner);
-            wrong.get_or_insert_default().insert(cube.clone());
-        }
     }
 
     impl Recorder {
@@ -157,8 +167,6 @@ mod gpu {
     pub fn prepare(_: &Device) -> Option<Recorder> {
         None
     }
-
-    pub fn give_up(_: &Device) {}
 
     impl Recorder {
         pub fn record<T>(self, _: impl FnOnce() -> T) -> Result<(Recording, T), String> {

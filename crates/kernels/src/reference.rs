@@ -4,7 +4,8 @@ use half::{bf16, f16};
 
 use crate::Format;
 use crate::ops::{
-    Activation, AttentionSpec, ENTRY, Input, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec,
+    Activation, AttentionSpec, DRAW, Draw, ENTRY, Input, Layout, LinearSpec, LowRankSpec, Norm,
+    RopeSpec,
 };
 
 /// The weights of one row (or any whole number of blocks) as `f32`.
@@ -347,6 +348,57 @@ pub fn low_rank(
             first += outputs;
         }
     }
+}
+
+/// See [`crate::Kernels::choose`]; `logits` of `vocab` columns.
+pub fn choose(tokens: &mut [i32], logits: &[f32], vocab: usize, draws: Option<&[i32]>) {
+    for (row, (token, logits)) in tokens.iter_mut().zip(logits.chunks(vocab)).enumerate() {
+        let (mut best, mut top) = (-1, f32::NEG_INFINITY);
+        for (id, logit) in (0..).zip(logits) {
+            if *logit > top {
+                (best, top) = (id, *logit);
+            }
+        }
+        let draw = draws.map(|draws| Draw::of(&draws[row * DRAW..][..DRAW]));
+        *token = match draw {
+            _ if !top.is_finite() => -1,
+            Some(draw) if !draw.is_best() => drawn(logits, top, draw),
+            _ => best,
+        };
+    }
+}
+
+fn drawn(logits: &[f32], best: f32, draw: Draw) -> i32 {
+    let weight = |logit: f32| f64::from((logit - best) / draw.temperature).exp();
+    // Best first, the first id among equals: the sort keeps their order.
+    let mut left: Vec<(i32, f32)> = (0..).zip(logits.iter().copied()).collect();
+    left.retain(|(_, logit)| *logit > f32::NEG_INFINITY);
+    left.sort_by(|a, b| b.1.partial_cmp(&a.1).expect("no NaN is left"));
+    if draw.top_k > 0 {
+        left.truncate(draw.top_k as usize);
+    }
+    let total: f64 = left.iter().map(|(_, logit)| weight(*logit)).sum();
+    if draw.top_p < 1.0 {
+        let (target, mut sum) = (total * f64::from(draw.top_p), 0.0);
+        let enough = left.iter().position(|(_, logit)| {
+            sum += weight(*logit);
+            sum >= target
+        });
+        left.truncate(enough.map_or(left.len(), |last| last + 1));
+    }
+    left.retain(|(_, logit)| weight(*logit) >= f64::from(draw.min_p));
+    left.sort_by_key(|(id, _)| *id);
+    let total: f64 = left.iter().map(|(_, logit)| weight(*logit)).sum();
+    let mut rest = total * f64::from(draw.unit);
+    let mut last = -1;
+    for (id, logit) in left.into_iter().filter(|(_, logit)| weight(*logit) > 0.0) {
+        last = id;
+        rest -= weight(logit);
+        if rest < 0.0 {
+            break;
+        }
+    }
+    last
 }
 
 #[cfg(test)]

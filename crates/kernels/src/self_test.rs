@@ -2,12 +2,13 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::device::{fall_back, shared_from};
-use crate::recording::give_up;
+use crate::device::{draws, fall_back, give_up_drawing, give_up_recording, shared_from};
+use crate::ops::DRAW;
 use crate::sample::{Adapters as Sample, Random, matrix};
 use crate::{
-    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec, Matrix,
-    Norm, Recorder, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
+    Activation, AttentionSpec, Draw, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
+    Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, choose, overwrite, reference,
+    rope,
 };
 
 /// What one kernel gave.
@@ -71,6 +72,7 @@ pub async fn self_test(device: &Device, formats: &[Format]) -> Vec<SelfTest> {
     bench.rope_and_attention().await;
     bench.add_norm().await;
     bench.low_rank().await;
+    bench.choose().await;
     bench.recording().await;
     bench.results
 }
@@ -252,6 +254,38 @@ impl Bench<'_> {
         self.judge("add_norm", None, out, &x).await;
     }
 
+    /// The best of two rows, and where the device is to draw, a token that is left by all filters.
+    async fn choose(&mut self) {
+        const VOCAB: usize = 1000;
+        let logits: Vec<f32> = self.random.vector(2 * VOCAB);
+        let logits: Vec<f32> = logits.iter().map(|logit| 8.0 * logit).collect();
+        let on_device = self.tensor(&logits, [2, VOCAB]);
+        let draw = |temperature, unit| Draw {
+            temperature,
+            top_k: 200,
+            top_p: 0.95,
+            min_p: 0.01,
+            unit,
+        };
+        let some = [draw(0.7, 0.4), draw(1.5, 0.8)];
+        let words: Vec<i32> = some.iter().flat_map(Draw::words).collect();
+        let drawn = draws(self.device).then_some(("draw", Some(words)));
+        for (kernel, words) in [("best token", None)].into_iter().chain(drawn) {
+            let mut want = [0; 2];
+            reference::choose(&mut want, &logits, VOCAB, words.as_deref());
+            let want = want.map(|token| token as f32);
+            let draws = words.as_ref().map(|words| self.ints(words, [2, DRAW]));
+            let tokens = choose(self.ints(&[0, 0], [2]), &on_device, draws.as_ref());
+            self.judge(kernel, None, tokens.float(), &want).await;
+            if words.is_some()
+                && let Some(wrong) = self.results.last_mut().filter(|test| !test.passed)
+            {
+                give_up_drawing(self.device);
+                wrong.fallback = Some("the host's sampler".into());
+            }
+        }
+    }
+
     /// Three rows of a table, of which one is another when they are looked up again. A device that does not do it is told
     /// each step anew.
     async fn recording(&mut self) {
@@ -279,7 +313,7 @@ impl Bench<'_> {
             Err(detail) => self.note("recording", None, f32::INFINITY, detail),
         }
         if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
-            give_up(self.device);
+            give_up_recording(self.device);
             wrong.fallback = Some("operations one by one".into());
         }
     }

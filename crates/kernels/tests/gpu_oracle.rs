@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
-    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
-    Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, overwrite, reference, rope,
-    select, self_test, supports_f16,
+    Activation, AttentionSpec, Choice, Draw, Format, Input, Layout, LinearSpec, LowRank,
+    LowRankSpec, Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, choose, overwrite,
+    reference, rope, select, self_test, supports_f16,
 };
 
 /// The adapter's device, started once; `None` with a note where there is none.
@@ -551,5 +551,94 @@ fn the_self_test_passes_on_both_twins() {
         for result in results {
             assert!(result.passed, "{result:?}");
         }
+    }
+}
+
+/// Logits as models have them, with some that are equal, and some that are none.
+fn logits(vocab: usize, random: &mut Random) -> Vec<f32> {
+    let spread = [0.0, 0.5, 8.0][random.below(3)];
+    let coarse = random.below(2) == 0;
+    let logit = |_| {
+        let logit = spread * (random.unit() + random.unit() + random.unit());
+        match random.below(40) {
+            0 => f32::NEG_INFINITY,
+            1 => f32::NAN,
+            2 => -0.0,
+            _ if coarse => (4.0 * logit).round() / 4.0,
+            _ => logit,
+        }
+    };
+    (0..vocab).map(logit).collect()
+}
+
+#[test]
+fn a_token_is_chosen_as_the_reference_does() {
+    let Some(device) = device() else { return };
+    let mut random = Random(11);
+    let (mut all, mut same) = (0, 0);
+    for vocab in [1, 7, 256, 300, 5000, 49_152] {
+        for rows in [1, 5, 8] {
+            let logits: Vec<f32> = (0..rows)
+                .flat_map(|_| self::logits(vocab, &mut random))
+                .collect();
+            let on_device = tensor(&logits, [rows, vocab], &device);
+            let choose = |draws: Option<&[i32]>| {
+                let draws = draws.map(|draws| ints(draws, [rows, 5], &device));
+                let tokens = ints(&vec![7; rows], [rows], &device);
+                let tokens = choose(tokens, &on_device, draws.as_ref());
+                tokens.into_data().try_to_vec::<i32>().expect("i32")
+            };
+            let reference = |draws: Option<&[i32]>| {
+                let mut tokens = vec![7; rows];
+                reference::choose(&mut tokens, &logits, vocab, draws);
+                tokens
+            };
+            assert_eq!(choose(None), reference(None), "{rows} rows of {vocab}");
+
+            let draws: Vec<Draw> = (0..rows).map(|_| draw(&mut random)).collect();
+            let words = |off: f32| -> Vec<i32> {
+                let moved = draws.iter().map(|draw| Draw {
+                    unit: draw.unit + off * 1e-5,
+                    top_p: draw.top_p + off * 1e-5,
+                    ..*draw
+                });
+                moved.flat_map(|draw| draw.words()).collect()
+            };
+            let got = choose(Some(&words(0.0)));
+            let want = reference(Some(&words(0.0)));
+            // Sums of 32 bits: a draw that falls between two tokens may take the one or the other.
+            let near = [-1.0, 1.0].map(|off| reference(Some(&words(off))));
+            for (row, got) in got.iter().enumerate() {
+                all += 1;
+                same += usize::from(want[row] == *got);
+                assert!(
+                    want[row] == *got || near.iter().any(|near| near[row] == *got),
+                    "{got} in place of {}, row {row} of {vocab}: {:?}",
+                    want[row],
+                    draws[row]
+                );
+            }
+        }
+    }
+    assert!(same * 20 > all * 19, "{same} of {all} are the reference's");
+}
+
+fn draw(random: &mut Random) -> Draw {
+    let half = |random: &mut Random| random.below(2) == 0;
+    let unit = |random: &mut Random| 0.5 + 0.5 * random.unit();
+    Draw {
+        temperature: [0.0, 0.3, 1.0, 1.0, 1.7][random.below(5)],
+        top_k: if half(random) {
+            0
+        } else {
+            [1, 2, 40, 400][random.below(4)]
+        },
+        top_p: if half(random) { 1.0 } else { unit(random) },
+        min_p: if half(random) {
+            0.0
+        } else {
+            0.2 * unit(random)
+        },
+        unit: unit(random).min(0.999_999),
     }
 }

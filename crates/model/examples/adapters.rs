@@ -71,8 +71,9 @@ fn rate(decoder: &mut Decoder, adapters: u32, steps: u32) -> Result<f64, tinderb
             tables: (0..SEQUENCES).map(|block| vec![block]).collect(),
             outputs: (0..SEQUENCES).collect(),
             adapters: (0..SEQUENCES).map(|i| i.checked_rem(adapters)).collect(),
+            draws: Vec::new(),
         };
-        block_on(decoder.forward(&step, Want::Argmax))?;
+        block_on(decoder.forward(&step, Want::Tokens))?;
     }
     Ok(f64::from(SEQUENCES * steps) / start.elapsed().as_secs_f64())
 }

@@ -1,17 +1,18 @@
 //! The decoder: one forward pass for every family, its switches in [`Config`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{Device, Int, Tensor};
-use tinderbox_kernels::profile::{Track, enter};
 use tinderbox_kernels::{
-    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, attention, flush, rope, shared_from,
+    AttentionSpec, Draw, Matrix, Norm, RopeSpec, add_norm, attention, choose, draws, rope,
+    shared_from,
 };
 
+use crate::begun::Begun;
 use crate::layer::{Layer, Linear};
 use crate::replay::Replays;
-use crate::rows::{FEW, Numbers, Outputs, Rows, TILE};
-use crate::{Config, Error, Output, Step, Want};
+use crate::rows::{FEW, Outputs, Rows, TILE};
+use crate::{Config, Error, Step, Want};
 
 /// A decoder on a device, with its KV cache.
 pub struct Decoder {
@@ -39,6 +40,8 @@ pub struct Decoder {
     pub(crate) none: Tensor<1>,
     /// Steps that a GPU has recorded.
     pub(crate) replays: Replays,
+    /// Steps that the device was given and nobody has the answers of yet, in their order.
+    pub(crate) begun: VecDeque<Begun>,
 }
 
 impl Decoder {
@@ -67,6 +70,11 @@ impl Decoder {
         &self.device
     }
 
+    /// Whether the device is to draw tokens itself ([`Step::draws`]); elsewhere a host does it faster.
+    pub fn draws(&self) -> bool {
+        draws(&self.device)
+    }
+
     /// Bytes of weights on the device, a tied head counted once.
     pub fn weight_bytes(&self) -> usize {
         let linear = |l: &Linear| l.parts.iter().map(|(m, ..)| m.bytes()).sum::<usize>();
@@ -84,59 +92,6 @@ impl Decoder {
         tensors
             .map(|t| t.shape().num_elements() * t.dtype().size())
             .sum()
-    }
-
-    /// Runs one step: writes the rows' keys and values, and answers for its output rows.
-    ///
-    /// # Errors
-    /// A step whose parts do not fit together (nothing is written then), or a failed device.
-    pub async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, Error> {
-        self.check(step)?;
-        let numbers = Numbers::new(step, self);
-        let count = numbers.tokens.len();
-        let _step = enter(Track::Host, || format!("step of {count}"));
-
-        let (answer, first) = {
-            let _queue = enter(Track::Host, || "layers".into());
-            self.begin(numbers, want)?
-        };
-        let output = {
-            let _answer = enter(Track::Host, || "answer".into());
-            self.read(answer, want, step.outputs.len()).await?
-        };
-        if let Some(first) = first {
-            self.record(first)?;
-        }
-        Ok(output)
-    }
-
-    /// Of as many outputs: rows that fill a tile up answer, too.
-    async fn read(
-        &self,
-        answer: Option<Answer>,
-        want: Want,
-        outputs: usize,
-    ) -> Result<Output, Error> {
-        match answer {
-            None => {
-                // Nothing is read back: what waits for the device would keep the memory of every chunk of a prompt.
-                flush(&self.device).map_err(Error::Device)?;
-                Ok(match want {
-                    Want::Logits => Output::Logits(Vec::new()),
-                    Want::Argmax => Output::Tokens(Vec::new()),
-                })
-            }
-            Some(Answer::Logits(logits)) => {
-                let data = logits.into_data_async().await.map_err(Error::device)?;
-                let mut logits = data.try_into_vec::<f32>().map_err(Error::device)?;
-                logits.truncate(outputs * self.config.vocab);
-                Ok(Output::Logits(logits))
-            }
-            Some(Answer::Tokens(tokens)) => {
-                let data = tokens.into_data_async().await.map_err(Error::device)?;
-                Ok(Output::Tokens(data.iter::<u32>().take(outputs).collect()))
-            }
-        }
     }
 
     /// Runs a step of each shape there is, so that a GPU compiles its kernels now and no request waits for them; those of
@@ -163,9 +118,27 @@ impl Decoder {
                 sequences: vec![0; rows as usize],
                 // In another order than theirs: rows of several prompts are selected.
                 outputs: (0..rows).rev().take(outputs).collect(),
-                adapters: Vec::new(),
+                ..Step::default()
             };
-            self.forward(&step, Want::Argmax).await?;
+            self.forward(&step, Want::Tokens).await?;
+        }
+        if self.draws() {
+            let step = Step {
+                tokens: vec![0],
+                positions: vec![0],
+                sequences: vec![0],
+                tables: vec![vec![0]],
+                outputs: vec![0],
+                draws: vec![Draw {
+                    temperature: 1.0,
+                    top_k: 0,
+                    top_p: 1.0,
+                    min_p: 0.0,
+                    unit: 0.5,
+                }],
+                ..Step::default()
+            };
+            self.forward(&step, Want::Tokens).await?;
         }
         Ok(())
     }
@@ -194,7 +167,14 @@ impl Decoder {
         };
         Some(match want {
             Want::Logits => Answer::Logits(logits),
-            Want::Argmax => Answer::Tokens(logits.argmax(1)),
+            Want::Tokens => {
+                // In place of the step's own, so that the next step has them where a device has both.
+                let tokens = match &rows.outputs {
+                    Outputs::Some(outputs) => rows.tokens.clone().select(0, (**outputs).clone()),
+                    _ => rows.tokens.clone(),
+                };
+                Answer::Tokens(choose(tokens, &logits, rows.draws.as_ref()))
+            }
         })
     }
 
@@ -283,7 +263,7 @@ impl Decoder {
         )
     }
 
-    fn check(&self, step: &Step) -> Result<(), Error> {
+    pub(crate) fn check(&self, step: &Step) -> Result<(), Error> {
         let rows = step.tokens.len();
         let fail = |reason: String| Err(Error::Step(reason));
         if step.positions.len() != rows || step.sequences.len() != rows || rows == 0 {
@@ -313,6 +293,13 @@ impl Decoder {
             .find(|b| **b as usize >= self.blocks)
         {
             return fail(format!("block {block} of {}", self.blocks));
+        }
+        if !step.draws.is_empty() && step.draws.len() != step.outputs.len() {
+            return fail(format!(
+                "{} draws for {} outputs",
+                step.draws.len(),
+                step.outputs.len()
+            ));
         }
         let mut slots = step.adapters.iter().flatten();
         if let Some(slot) = slots.find(|slot| !self.adapters.contains(*slot)) {
@@ -345,8 +332,8 @@ impl Decoder {
 pub(crate) enum Answer {
     /// `[outputs, vocab]`.
     Logits(Tensor<2>),
-    /// `[outputs, 1]`.
-    Tokens(Tensor<2, Int>),
+    /// `[outputs]`.
+    Tokens(Tensor<1, Int>),
 }
 
 /// What one layer has done with and the next one writes over.

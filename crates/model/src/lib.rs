@@ -4,6 +4,7 @@
 //! [`ChatTemplate`] at once, its tensors one at a time and in the file's own bytes. A [`Decoder`]
 //! puts them on a device and runs [`Step`]s.
 
+mod begun;
 mod checkpoint;
 mod config;
 mod decoder;
@@ -34,4 +35,5 @@ pub use step::{Output, Step, Want};
 pub use storage::FileStorage;
 pub use storage::{MemoryStorage, Storage};
 pub use template::ChatTemplate;
+pub use tinderbox_kernels::Draw;
 pub use tokenizer::{Added, Additions, Tokenizer};

@@ -1,6 +1,6 @@
 //! A checkpoint's tensors onto a device, one at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use tinderbox_kernels::{Input, Layout, LowRank, Matrix, Norm, With, flush, reference};
@@ -99,6 +99,7 @@ impl Decoder {
             adapters: BTreeSet::new(),
             none: Tensor::zeros([1], device),
             replays: Replays::new(),
+            begun: VecDeque::new(),
         })
     }
 }

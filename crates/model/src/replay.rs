@@ -19,6 +19,22 @@ pub(crate) struct Shape {
     blocks: usize,
     longest: usize,
     want: Want,
+    draws: bool,
+}
+
+impl Shape {
+    /// Of a step that is recorded: prompts keep a device busy for longer than it takes to hand them over, and profiles are
+    /// of operations.
+    pub fn of(numbers: &Numbers, want: Want) -> Option<Shape> {
+        let shape = Shape {
+            rows: numbers.tokens.len(),
+            blocks: numbers.blocks,
+            longest: numbers.longest,
+            want,
+            draws: !numbers.draws.is_empty(),
+        };
+        (numbers.only_answers() && !profile::is_on()).then_some(shape)
+    }
 }
 
 pub(crate) struct Replay {
@@ -42,40 +58,38 @@ impl Decoder {
         self.replays.len()
     }
 
-    /// Hands a step to the device, as it was recorded where it was. What it answers with, where it has output rows.
-    pub(crate) fn begin(
+    /// Does a step of a shape that is recorded with other numbers. `chosen`: its tokens are those that the one before leaves in their place.
+    pub(crate) fn replay(
+        &mut self,
+        shape: Shape,
+        numbers: Numbers,
+        chosen: bool,
+    ) -> Result<Answer, Error> {
+        let replay = self.replays.get_mut(&shape).expect("it is recorded");
+        replay.rows.overwrite(numbers, chosen);
+        // SAFETY: what it was given are the decoder's weights and cache, which live as long as it does, and
+        // `replay.rows`; a step has the decoder for itself.
+        unsafe { replay.recording.run() }.map_err(Error::Device)?;
+        Ok(replay.answer.clone())
+    }
+
+    /// Hands each operation of a step to the device. What it answers with, where it has output rows.
+    pub(crate) fn compute_first(
         &mut self,
         numbers: Numbers,
         want: Want,
-    ) -> Result<(Option<Answer>, Option<First>), Error> {
-        let shape = Shape {
-            rows: numbers.tokens.len(),
-            blocks: numbers.blocks,
-            longest: numbers.longest,
-            want,
-        };
-        // Prompts keep a device busy for longer than it takes to hand them over, and profiles are of operations.
-        let usual = numbers.only_answers() && !profile::is_on();
-        if let Some(replay) = self.replays.get_mut(&shape).filter(|_| usual) {
-            replay.rows.overwrite(numbers);
-            // SAFETY: what it was given are the decoder's weights and cache, which live as long as it does, and
-            // `replay.rows`; a step has the decoder for itself.
-            unsafe { replay.recording.run() }.map_err(Error::Device)?;
-            return Ok((Some(replay.answer.clone()), None));
-        }
+        shape: Option<Shape>,
+    ) -> (Option<Answer>, Option<First>) {
         let device = self.device.clone();
-        let recorder = match usual {
-            true => Recorder::prepare(&device),
-            false => None,
-        };
+        let recorder = shape.and_then(|_| Recorder::prepare(&device));
         let rows = Rows::new(numbers, &device);
         let answer = together(&device, || self.compute(&rows, want));
-        let first = recorder.map(|recorder| First {
+        let first = recorder.zip(shape).map(|(recorder, shape)| First {
             recorder,
             shape,
             rows,
         });
-        Ok((answer, first))
+        (answer, first)
     }
 
     /// Records a step of which nothing is there any more but what it was given.

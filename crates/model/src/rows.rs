@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tinderbox_kernels::{on_cpu, overwrite, shared_from};
+use tinderbox_kernels::{Draw, on_cpu, overwrite, shared_from};
 
 use crate::layer::Adapted;
 use crate::{Decoder, Step};
@@ -28,6 +28,8 @@ pub(crate) struct Numbers {
     pub outputs: Vec<i32>,
     /// `[n, 2]`: rows that have an adapter, and its slot.
     pub adapted: Vec<i32>,
+    /// `[outputs, 5]`, or empty where each takes the best token.
+    pub draws: Vec<i32>,
     /// Blocks a sequence can have.
     pub blocks: usize,
     /// No two rows are of one sequence, those that fill a tile aside.
@@ -72,6 +74,12 @@ impl Numbers {
             let slot = step.adapters.get(step.sequences[row] as usize);
             Some([at as i32, (*slot?)? as i32])
         });
+        let outputs: Vec<i32> = match all {
+            true => (0..whole as i32).collect(),
+            false => step.outputs.iter().map(|row| *row as i32).collect(),
+        };
+        // Rows that fill a tile up draw as the last one does.
+        let draws = (0..outputs.len()).filter_map(|at| step.draws.get(at).or(step.draws.last()));
         Numbers {
             tokens: rows().map(|row| step.tokens[row] as i32).collect(),
             positions: match decoder.positions {
@@ -80,10 +88,8 @@ impl Numbers {
             },
             places: places.collect(),
             tables,
-            outputs: match all {
-                true => (0..whole as i32).collect(),
-                false => step.outputs.iter().map(|row| *row as i32).collect(),
-            },
+            draws: draws.flat_map(Draw::words).collect(),
+            outputs,
             adapted: adapted.flatten().collect(),
             blocks: longest_table,
             alone,
@@ -106,7 +112,8 @@ pub(crate) struct Rows {
     pub tables: Tensor<2, Int>,
     pub outputs: Outputs,
     pub adapted: Adapted,
-    /// What is in all these.
+    pub draws: Option<Tensor<2, Int>>,
+    /// What is in all these, though a step that chooses tokens leaves them in place of its own.
     pub numbers: Numbers,
 }
 
@@ -139,21 +146,24 @@ impl Rows {
                 rows => Outputs::Some(Box::new(line(rows))),
             },
             adapted: some(&numbers.adapted).then(|| grid(&numbers.adapted, 2)),
+            draws: some(&numbers.draws).then(|| grid(&numbers.draws, 5)),
             numbers,
         }
     }
 
-    /// Sends those of a step of the same shape that are not there yet: a sequence's blocks change seldom.
-    pub fn overwrite(&mut self, numbers: Numbers) {
+    /// Sends those of a step of the same shape that are not there yet: a sequence's blocks change seldom. `chosen`: the step's
+    /// tokens are those that the one before leaves there.
+    pub fn overwrite(&mut self, numbers: Numbers, chosen: bool) {
         let there = std::mem::replace(&mut self.numbers, numbers);
         let Numbers {
             tokens,
             positions,
             places,
             tables,
+            draws,
             ..
         } = &self.numbers;
-        if there.tokens != *tokens {
+        if !chosen {
             overwrite(&self.tokens, tokens);
         }
         if there.places != *places {
@@ -164,6 +174,9 @@ impl Rows {
         }
         if let Some(tensor) = &self.positions {
             overwrite(tensor, positions);
+        }
+        if let Some(tensor) = &self.draws {
+            overwrite(tensor, draws);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One forward pass, as data.
 
+use tinderbox_kernels::Draw;
+
 /// Rows of any number of sequences: decode tokens and prefill chunks together.
 ///
 /// Rows of one sequence stand in order of their positions. A row sees the tokens of its sequence
@@ -19,6 +21,8 @@ pub struct Step {
     /// The slot of each sequence's adapter ([`Decoder::put_adapter`](crate::Decoder::put_adapter)):
     /// as many as `tables`, or empty where no sequence has one.
     pub adapters: Vec<Option<u32>>,
+    /// How each output row's token is drawn, where tokens are wanted: as many as `outputs`, or empty where each is the best one.
+    pub draws: Vec<Draw>,
 }
 
 /// What a step is asked for.
@@ -26,8 +30,8 @@ pub struct Step {
 pub enum Want {
     /// All logits of the output rows.
     Logits,
-    /// The best token of each output row; a tie goes to the lowest id.
-    Argmax,
+    /// The next token of each output row: the best, of equals the lowest id, or as [`Step::draws`] says.
+    Tokens,
 }
 
 /// What comes back from a step.
@@ -35,6 +39,6 @@ pub enum Want {
 pub enum Output {
     /// `[outputs, vocab]`, row-major.
     Logits(Vec<f32>),
-    /// `[outputs]`.
-    Tokens(Vec<u32>),
+    /// `[outputs]`; `None` where the logits are no numbers.
+    Tokens(Vec<Option<u32>>),
 }

@@ -1,5 +1,7 @@
 //! Many sequences at once give what each gives alone.
 
+use std::sync::atomic::Ordering;
+
 use futures::future::join_all;
 use tinderbox_engine::{Limits, Submission};
 use tinderbox_model::Want;
@@ -43,13 +45,21 @@ fn one_sequence_is_what_the_plain_loop_gives() {
 fn eight_together_are_eight_alone_with_chunked_prompts_and_too_few_blocks() {
     let submissions = eight();
     let expected = alone(&submissions);
-    for (blocks, prefill_rows, max_rows) in [(256, 512, 512), (256, 5, 16), (32, 5, 16), (30, 3, 9)]
-    {
+    for (blocks, prefill_rows, max_rows, ahead) in [
+        (256, 512, 512, false),
+        (256, 512, 512, true),
+        (256, 5, 16, true),
+        (32, 5, 16, false),
+        (32, 5, 16, true),
+        (30, 3, 9, true),
+    ] {
         let limits = Limits {
             prefill_rows,
             ..Limits::default()
         };
-        let model = HashModel::new(blocks, 4, max_rows);
+        let mut model = HashModel::new(blocks, 4, max_rows);
+        model.ahead = ahead;
+        let followed = model.followed.clone();
         let ((together, stats), end) = serve(model, limits, async |handle| {
             let all = submissions.iter().map(|s| answer(handle, s.clone()));
             (join_all(all).await, handle.stats())
@@ -68,7 +78,36 @@ fn eight_together_are_eight_alone_with_chunked_prompts_and_too_few_blocks() {
             stats.preempted
         );
         assert_eq!(stats.generated_tokens, (20..28).sum::<u64>());
+        assert_eq!(followed.load(Ordering::Relaxed) > 0, ahead);
     }
+}
+
+#[test]
+fn steps_that_follow_leave_as_the_answers_do() {
+    let model = HashModel::new(256, 4, 64);
+    let (log, followed) = (model.log.clone(), model.followed.clone());
+    let (answers, end) = serve(model, Limits::default(), async |handle| {
+        let long = answer(handle, submission(&[5, 6, 7], 60));
+        let late = async {
+            while followed.load(Ordering::Relaxed) < 5 {
+                one_step().await;
+            }
+            let (before, asked) = (followed.load(Ordering::Relaxed), submission(&[8, 9], 4));
+            let stream = handle.submit(asked).unwrap();
+            // Whoever comes is in the step after the one that is on its way.
+            while log.lock().unwrap().last().unwrap().0.tables.len() < 2 {
+                one_step().await;
+            }
+            assert!(followed.load(Ordering::Relaxed) <= before + 1);
+            collect(stream).await
+        };
+        futures::join!(long, late)
+    });
+    assert_eq!(end, Ok(()));
+    assert_eq!(answers.0.ids(), continuation(&[5, 6, 7], 60));
+    assert_eq!(answers.1.ids(), continuation(&[8, 9], 4));
+    // One step for the prompts and each token: an answer that ends at its limit takes none with it.
+    assert!(log.lock().unwrap().len() <= 61);
 }
 
 #[test]
@@ -84,7 +123,7 @@ fn a_greedy_batch_brings_tokens_back_and_no_logits() {
         log.lock()
             .unwrap()
             .iter()
-            .all(|(_, want)| *want == Want::Argmax)
+            .all(|(_, want)| *want == Want::Tokens)
     );
 }
 

@@ -1,6 +1,6 @@
 //! A model without weights, and ways to drive an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures::{StreamExt, future};
 use tinderbox_engine::{
     Engine, Handle, Limits, Options, Runner, RunnerError, Submission, Vocabulary,
 };
+use tinderbox_kernels::reference;
 use tinderbox_model::{Lora, Output, Step, Want};
 use tinderbox_protocol::{Error, Event, EventStream, Finish, Sampling, Started, Token};
 
@@ -32,6 +33,8 @@ pub struct HashModel {
     pub block_size: usize,
     pub max_rows: usize,
     pub context: usize,
+    /// Whether it is as a GPU: draws tokens, and takes a step before the tokens of the one before are read.
+    pub ahead: bool,
     /// Whether its answers go round in circles, for the last token decides nearly alone.
     pub repeats: bool,
     /// Steps at which to fail, and how.
@@ -40,10 +43,13 @@ pub struct HashModel {
     pub recovers: bool,
     /// The steps so far.
     pub log: Log,
+    /// How many of them came before the tokens of the one before were read.
+    pub followed: Arc<AtomicU32>,
     /// What was put into slots.
     pub puts: Arc<Mutex<Vec<Put>>>,
     slots: BTreeMap<u32, u32>,
     cells: Vec<u32>,
+    begun: VecDeque<Result<Output, RunnerError>>,
 }
 
 impl HashModel {
@@ -55,13 +61,16 @@ impl HashModel {
             block_size,
             max_rows,
             context: CONTEXT,
+            ahead: true,
             repeats: false,
             faults: Vec::new(),
             recovers: false,
             puts: Arc::default(),
             slots: BTreeMap::new(),
             log,
+            followed: Arc::default(),
             cells,
+            begun: VecDeque::new(),
         }
     }
 
@@ -131,13 +140,48 @@ impl Runner for HashModel {
     async fn recover(&mut self, reason: String) -> Result<(), RunnerError> {
         self.cells.fill(u32::MAX);
         self.slots.clear();
+        self.begun.clear();
         match self.recovers {
             true => Ok(()),
             false => Err(RunnerError::Lost(reason)),
         }
     }
 
-    async fn forward(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
+    fn draws(&self) -> bool {
+        self.ahead
+    }
+
+    fn begin(&mut self, step: &Step, want: Want) -> Result<(), RunnerError> {
+        self.begun.clear();
+        let output = self.compute(step, want);
+        self.begun.push_back(output);
+        Ok(())
+    }
+
+    fn follow(&mut self, step: &Step) -> Result<bool, RunnerError> {
+        let Some(Ok(Output::Tokens(tokens))) = self.begun.back().filter(|_| self.ahead) else {
+            return Ok(false);
+        };
+        let tokens = tokens.iter().map(|token| token.unwrap()).collect();
+        let output = self.compute(
+            &Step {
+                tokens,
+                ..step.clone()
+            },
+            Want::Tokens,
+        );
+        self.begun.push_back(output);
+        self.followed.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    async fn answer(&mut self) -> Result<Output, RunnerError> {
+        self.begun.pop_front().unwrap()
+    }
+}
+
+impl HashModel {
+    fn compute(&mut self, step: &Step, want: Want) -> Result<Output, RunnerError> {
         let count = {
             let mut log = self.log.lock().unwrap();
             log.push((step.clone(), want));
@@ -171,7 +215,18 @@ impl Runner for HashModel {
             .collect();
         Ok(match want {
             Want::Logits => Output::Logits(rows.concat()),
-            Want::Argmax => Output::Tokens(rows.iter().map(|row| argmax(row)).collect()),
+            Want::Tokens => {
+                let words: Vec<i32> = step.draws.iter().flat_map(|draw| draw.words()).collect();
+                let draws = (!step.draws.is_empty()).then_some(&words[..]);
+                let mut tokens = vec![-1; rows.len()];
+                reference::choose(&mut tokens, &rows.concat(), VOCAB, draws);
+                Output::Tokens(
+                    tokens
+                        .into_iter()
+                        .map(|id| u32::try_from(id).ok())
+                        .collect(),
+                )
+            }
         })
     }
 }
@@ -235,6 +290,21 @@ pub fn serve_simply<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
     let (result, end) = serve(HashModel::new(64, 4, 64), Limits::default(), work);
     assert_eq!(end, Ok(()));
     result
+}
+
+/// Lets the engine beside this future take a step.
+pub async fn one_step() {
+    let mut turn = 0;
+    future::poll_fn(move |context| {
+        turn += 1;
+        context.waker().wake_by_ref();
+        if turn > 1 {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Everything a stream gave.

@@ -12,21 +12,6 @@ use tinderbox_protocol::{Error, Event, EventStream, FinishReason};
 
 use crate::common::*;
 
-/// Lets the engine beside this future take a step.
-async fn one_step() {
-    let mut turn = 0;
-    future::poll_fn(move |context| {
-        turn += 1;
-        context.waker().wake_by_ref();
-        if turn > 1 {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-}
-
 /// Reads up to the `count`-th token.
 async fn read(stream: &mut EventStream, count: usize) {
     let mut seen = 0;

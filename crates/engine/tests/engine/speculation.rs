@@ -45,7 +45,7 @@ fn right_guesses_are_tokens_without_steps_of_their_own() {
     let log = log.lock().unwrap();
     assert_eq!(100, log.len() as u64 + stats.accepted_tokens);
     assert!(log.len() < 60, "{} steps", log.len());
-    assert!(log.iter().all(|(_, want)| *want == Want::Argmax));
+    assert!(log.iter().all(|(_, want)| *want == Want::Tokens));
 }
 
 #[test]

@@ -189,4 +189,17 @@ impl Kernels for Flex {
         low_rank.run(Isa::best(), slice_mut(&mut out), width);
         out
     }
+
+    fn choose(
+        mut tokens: FlexTensor,
+        logits: &FlexTensor,
+        draws: FlexTensor,
+        drawn: bool,
+    ) -> FlexTensor {
+        let _span = enter(Track::Kernels, || "choose".into());
+        let vocab = columns(logits);
+        let draws = drawn.then(|| slice::<i32>(&draws));
+        reference::choose(slice_mut(&mut tokens), slice(logits), vocab, draws);
+        tokens
+    }
 }

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 
 use super::{Adapter, Kind};
+use crate::gpu::Fault;
 
 /// Launches a submit: more than a token takes, so that a token is one submit. CubeCL's own
 /// default of 32 would cut a layer in two.
@@ -97,5 +98,29 @@ pub fn fall_back(device: &Device, rows: usize) -> Option<String> {
     match device.as_dispatch() {
         DispatchDevice::Cube(cube) => crate::gpu::take_out(cube, rows).map(|way| way.to_string()),
         _ => None,
+    }
+}
+
+/// See [`draws`](super::draws).
+pub fn draws(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => crate::gpu::draws(cube),
+        _ => false,
+    }
+}
+
+/// See [`give_up_recording`](super::give_up_recording).
+pub fn give_up_recording(device: &Device) {
+    note(device, Fault::Recording);
+}
+
+/// See [`give_up_drawing`](super::give_up_drawing).
+pub fn give_up_drawing(device: &Device) {
+    note(device, Fault::Drawing);
+}
+
+fn note(device: &Device, fault: Fault) {
+    if let DispatchDevice::Cube(cube) = device.as_dispatch() {
+        fault.note(cube);
     }
 }

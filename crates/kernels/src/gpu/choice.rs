@@ -77,22 +77,41 @@ impl Class {
     }
 }
 
-/// Ways that the self-test found wrong.
-static WRONG: RwLock<Option<HashMap<CubeDevice, Vec<Way>>>> = RwLock::new(None);
+/// What the self-test found wrong on a device. It is not used there for as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Product(Way),
+    Recording,
+    Drawing,
+}
+
+static FAULTS: RwLock<Option<HashMap<CubeDevice, Vec<Fault>>>> = RwLock::new(None);
+
+impl Fault {
+    pub fn note(self, device: &CubeDevice) {
+        let mut all = FAULTS.write().unwrap_or_else(PoisonError::into_inner);
+        let all = all.get_or_insert_default();
+        all.entry(device.clone()).or_default().push(self);
+    }
+
+    pub fn is_known(self, device: &CubeDevice) -> bool {
+        let all = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+        let of = all.as_ref().and_then(|all| all.get(device));
+        of.is_some_and(|faults| faults.contains(&self))
+    }
+}
 
 impl Way {
     /// The best way for so many rows of `x` that is not known to be wrong on the device; the last
     /// of the table where all are.
     pub fn of(device: &CubeDevice, properties: &DeviceProperties, rows: usize) -> Way {
         let ways = Class::of(properties).ways(rows <= FEW);
-        let wrong = WRONG.read().unwrap_or_else(PoisonError::into_inner);
-        let wrong = wrong.as_ref().and_then(|all| all.get(device));
-        first_right(&ways, wrong.map_or(&[], Vec::as_slice))
+        first_right(&ways, |way| Fault::Product(way).is_known(device))
     }
 }
 
-fn first_right(ways: &[Way], wrong: &[Way]) -> Way {
-    let right = ways.iter().find(|way| !wrong.contains(way));
+fn first_right(ways: &[Way], is_wrong: impl Fn(Way) -> bool) -> Way {
+    let right = ways.iter().find(|way| !is_wrong(**way));
     *right.unwrap_or(&ways[ways.len() - 1])
 }
 
@@ -101,11 +120,16 @@ fn first_right(ways: &[Way], wrong: &[Way]) -> Way {
 pub fn take_out(device: &CubeDevice, rows: usize) -> Option<Way> {
     let client = device.client();
     let way = Way::of(device, client.properties(), rows);
-    let mut wrong = WRONG.write().unwrap_or_else(PoisonError::into_inner);
-    let all = wrong.get_or_insert_default();
-    all.entry(device.clone()).or_default().push(way);
-    drop(wrong);
+    Fault::Product(way).note(device);
     Some(Way::of(device, client.properties(), rows)).filter(|next| *next != way)
+}
+
+/// Whether tokens are drawn on the device. Where it is the host's own processor the host's sampler is faster; unit
+/// tests have nothing else.
+pub fn draws(device: &CubeDevice) -> bool {
+    let client = device.client();
+    let real = cfg!(test) || Class::of(client.properties()) != Class::Software;
+    real && !Fault::Drawing.is_known(device)
 }
 
 #[cfg(test)]
@@ -115,14 +139,12 @@ mod tests {
     #[test]
     fn a_wrong_way_gives_its_place_to_the_next_of_its_class() {
         let ways = Class::Planes(32).ways(true);
-        assert_eq!(first_right(&ways, &[]), Way::Plane(32));
-        assert_eq!(first_right(&ways, &[Way::Plane(32)]), Way::Shared);
-        assert_eq!(
-            first_right(&ways, &[Way::Plane(32), Way::Shared]),
-            Way::Single
-        );
+        let right = |wrong: &[Way]| first_right(&ways, |way| wrong.contains(&way));
+        assert_eq!(right(&[]), Way::Plane(32));
+        assert_eq!(right(&[Way::Plane(32)]), Way::Shared);
+        assert_eq!(right(&[Way::Plane(32), Way::Shared]), Way::Single);
         // Nothing is left: the last is used, and the self-test says that it is wrong.
-        assert_eq!(first_right(&ways, &ways), Way::Single);
+        assert_eq!(right(&ways), Way::Single);
     }
 
     #[test]

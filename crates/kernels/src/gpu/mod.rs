@@ -22,6 +22,7 @@ mod norm;
 mod rope;
 #[cfg(test)]
 mod tests;
+mod token;
 mod unpack;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -31,7 +32,7 @@ use burn::tensor::{DType, Shape};
 use cubecl::prelude::CubeCount;
 
 pub(crate) use attention::shared_from;
-pub(crate) use choice::{Class, take_out};
+pub(crate) use choice::{Class, Fault, draws, take_out};
 
 use crate::profile::launch;
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec};
@@ -182,5 +183,20 @@ impl Kernels for Cube {
             || low_rank::low_rank(&out, x, factors, &table, &rows, gains, spec),
         );
         out
+    }
+
+    fn choose(
+        tokens: IntTensor<Self>,
+        logits: &FloatTensor<Self>,
+        draws: IntTensor<Self>,
+        drawn: bool,
+    ) -> IntTensor<Self> {
+        check(&[&tokens, logits, &draws]);
+        launch(
+            &logits.client,
+            || "choose".into(),
+            || token::choose(&tokens, logits, drawn.then_some(&draws)),
+        );
+        tokens
     }
 }

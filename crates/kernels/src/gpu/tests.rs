@@ -300,6 +300,7 @@ fn a_wrong_kernel_is_named_and_another_takes_its_place() {
             .iter()
             .all(|test| test.passed && test.fallback.is_none())
     );
+    assert!(sound.iter().any(|test| test.kernel == "draw"));
 
     let cube = match selected.device.as_dispatch() {
         burn::backend::DispatchDevice::Cube(cube) => cube.clone(),
@@ -332,6 +333,7 @@ fn no_kernel_binds_more_buffers_than_webgpu_grants() {
         include_str!("low_rank.rs"),
         include_str!("norm.rs"),
         include_str!("rope.rs"),
+        include_str!("token.rs"),
     ];
     for source in sources {
         let kernels: Vec<&str> = source.split("#[cube(launch").skip(1).collect();

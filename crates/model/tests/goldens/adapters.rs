@@ -106,6 +106,7 @@ fn last_logits(decoder: &mut Decoder, prompt: &[u32], slot: Option<u32>) -> Vec<
         tables: vec![TABLE.to_vec()],
         outputs: vec![rows - 1],
         adapters: vec![slot],
+        draws: Vec::new(),
     };
     match block_on(decoder.forward(&step, Want::Logits)).unwrap() {
         Output::Logits(logits) => logits,
@@ -331,8 +332,9 @@ fn a_batch_of_four_adapters_and_none_is_each_alone() {
             tables: vec![vec![0]],
             outputs: vec![0],
             adapters: vec![Some(4)],
+            draws: Vec::new(),
         };
-        let error = block_on(decoder.forward(&step, Want::Argmax)).unwrap_err();
+        let error = block_on(decoder.forward(&step, Want::Tokens)).unwrap_err();
         assert_eq!(error.to_string(), "step: no adapter is in slot 4");
     }
 }

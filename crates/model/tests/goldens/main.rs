@@ -139,6 +139,7 @@ fn logits_with(
         tables: vec![TABLE.to_vec()],
         outputs: (0..rows).collect(),
         adapters: vec![adapter],
+        draws: Vec::new(),
     };
     match block_on(decoder.forward(&step, Want::Logits)) {
         Ok(Output::Logits(all)) => Ok(all

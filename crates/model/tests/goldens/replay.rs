@@ -1,7 +1,8 @@
 //! Steps that a GPU has recorded: the same numbers as when each operation is handed over.
 #![cfg(feature = "gpu")]
 
-use tinderbox_kernels::{Choice, select, shared_from};
+use tinderbox_kernels::{Choice, on_cpu, select, shared_from};
+use tinderbox_model::Draw;
 
 use super::*;
 
@@ -46,10 +47,10 @@ impl Answering {
             sequences: rows.iter().map(|row| at(row.0).unwrap() as u32).collect(),
             tables: sequences.iter().map(table).collect(),
             outputs: (0..rows.len() as u32).collect(),
-            adapters: Vec::new(),
+            ..Step::default()
         };
         let output = block_on(self.decoder.forward(&step, Want::Logits)).unwrap();
-        let best = block_on(self.decoder.forward(&step, Want::Argmax)).unwrap();
+        let best = block_on(self.decoder.forward(&step, Want::Tokens)).unwrap();
         let Output::Logits(logits) = output else {
             panic!("asked for logits, got {output:?}");
         };
@@ -57,7 +58,7 @@ impl Answering {
         let logits: Vec<Vec<f32>> = logits.chunks(vocab).map(<[f32]>::to_vec).collect();
         assert_eq!(
             best,
-            Output::Tokens(logits.iter().map(|row| argmax(row)).collect())
+            Output::Tokens(logits.iter().map(|row| Some(argmax(row))).collect())
         );
         logits
     }
@@ -100,6 +101,90 @@ fn check_answers(golden: &Golden, device: &Device) {
     // One row and three, logits and tokens, and where it matters contexts of up to 256 tokens and of more.
     let lengths = if shared_from(device).is_some() { 2 } else { 1 };
     assert_eq!(answering.decoder.recordings(), 4 * lengths);
+}
+
+/// The tokens that three sequences choose, each step begun when the one before is known, or handed over before that where
+/// the device takes it. How often it did.
+fn chosen(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    ahead: bool,
+    draw: impl Fn(usize) -> Option<Draw>,
+) -> (Vec<Vec<Option<u32>>>, usize) {
+    let mut answering = Answering::new(checkpoint, device);
+    for (s, prompt) in PROMPTS.into_iter().enumerate() {
+        answering.read(s, 0..prompt);
+    }
+    let decoder = &mut answering.decoder;
+    let step = |at: usize, tokens: &[Option<u32>]| Step {
+        tokens: tokens.iter().map(|token| token.unwrap()).collect(),
+        positions: PROMPTS.map(|prompt| (prompt + at) as u32).to_vec(),
+        sequences: vec![0, 1, 2],
+        // A block more now and then.
+        tables: (0..3)
+            .map(|s| {
+                (0..=(PROMPTS[s] + at) / BLOCK)
+                    .map(|b| (4 * b + s) as u32)
+                    .collect()
+            })
+            .collect(),
+        outputs: vec![0, 1, 2],
+        draws: (0..3).filter_map(|s| draw(3 * at + s)).collect(),
+        ..Step::default()
+    };
+    let mut all = vec![vec![Some(1), Some(2), Some(3)]];
+    let (mut begun, mut followed) = (false, 0);
+    for at in 0..STEPS {
+        if !begun {
+            decoder.begin(&step(at, &all[at]), Want::Tokens).unwrap();
+        }
+        // What it has for tokens is nothing to go by.
+        begun = ahead && at + 1 < STEPS && decoder.follow(&step(at + 1, &[Some(0); 3])).unwrap();
+        followed += usize::from(begun);
+        let Ok(Output::Tokens(tokens)) = block_on(decoder.answer()) else {
+            panic!("it was asked for tokens");
+        };
+        all.push(tokens);
+    }
+    assert!(matches!(block_on(decoder.answer()), Err(Error::Step(_))));
+    (all, followed)
+}
+
+#[test]
+fn a_step_that_follows_goes_on_from_what_was_chosen() {
+    let mut devices = vec![Device::flex()];
+    match select(Choice::Gpu) {
+        Ok(selected) => devices.push(selected.device),
+        Err(_) => eprintln!("SKIP: no GPU, and none in software"),
+    }
+    let drawn = |number: usize| {
+        Some(Draw {
+            temperature: if number.is_multiple_of(4) { 0.0 } else { 1.3 },
+            top_k: 50,
+            top_p: 0.95,
+            min_p: 0.01,
+            unit: (number * 29 % 100) as f32 / 100.0,
+        })
+    };
+    for name in ["llama", "gemma2"] {
+        let checkpoint = longer(name).folder().unwrap().unwrap();
+        for device in &devices {
+            let (best, none) = chosen(&checkpoint, device, false, |_| None);
+            let (ahead, some) = chosen(&checkpoint, device, true, |_| None);
+            assert_eq!((best, none), (ahead, 0), "{name}");
+            // The first step of a shape is recorded, those after it follow; a CPU records nothing.
+            let lengths = if shared_from(device).is_some() { 2 } else { 1 };
+            let most = if on_cpu(device) {
+                0
+            } else {
+                STEPS - 1 - lengths
+            };
+            assert_eq!(some, most, "{name}");
+            let (one, _) = chosen(&checkpoint, device, false, drawn);
+            let (other, some) = chosen(&checkpoint, device, true, drawn);
+            assert_eq!((one, some), (other, most), "{name}");
+        }
+    }
 }
 
 fn longer(name: &str) -> Golden {

@@ -177,8 +177,18 @@ async fn round(
     }
     let read = start.elapsed().as_secs_f64();
     let start = Instant::now();
+    let mut begun = false;
     for position in prompt..prompt + steps {
-        next = decode(decoder, &next, position, prompt + output).await?;
+        let step = |position| decode(decoder, &next, position, prompt + output);
+        let (this, after) = (step(position), step(position + 1));
+        if !begun {
+            decoder.begin(&this, Want::Tokens)?;
+        }
+        // As the engine does it: a GPU gets the next step before this one's tokens are read.
+        begun = position + 1 < prompt + steps && decoder.follow(&after)?;
+        if let Output::Tokens(tokens) = decoder.answer().await? {
+            next = tokens.into_iter().map(Option::unwrap_or_default).collect();
+        }
     }
     let wrote = start.elapsed().as_secs_f64();
     Ok(Times { first, read, wrote })
@@ -240,24 +250,19 @@ async fn prefill(
             } else {
                 Vec::new()
             },
-            adapters: Vec::new(),
+            ..Step::default()
         };
-        if let Output::Tokens(tokens) = decoder.forward(&step, Want::Argmax).await? {
-            last = tokens.first().copied().unwrap_or(0);
+        if let Output::Tokens(tokens) = decoder.forward(&step, Want::Tokens).await? {
+            last = tokens.first().copied().flatten().unwrap_or(0);
         }
     }
     Ok(last)
 }
 
 /// One step of all sequences.
-async fn decode(
-    decoder: &mut Decoder,
-    tokens: &[u32],
-    position: usize,
-    length: usize,
-) -> anyhow::Result<Vec<u32>> {
+fn decode(decoder: &Decoder, tokens: &[u32], position: usize, length: usize) -> Step {
     let count = tokens.len();
-    let step = Step {
+    Step {
         tokens: tokens.to_vec(),
         positions: vec![position as u32; count],
         sequences: (0..count as u32).collect(),
@@ -265,11 +270,7 @@ async fn decode(
             .map(|sequence| table(decoder, sequence, length))
             .collect(),
         outputs: (0..count as u32).collect(),
-        adapters: Vec::new(),
-    };
-    match decoder.forward(&step, Want::Argmax).await? {
-        Output::Tokens(tokens) => Ok(tokens),
-        Output::Logits(_) => anyhow::bail!("the decoder answered with logits"),
+        ..Step::default()
     }
 }
 
