@@ -1,11 +1,8 @@
 //! How the binary ends: with what runs, out of time, at once, and before it is ready.
-#![cfg(unix)]
-
-mod common;
 
 use std::process::Command;
 
-use common::{CONTEXT, Process, Server};
+use crate::common::{CONTEXT, Process, Server};
 use reqwest::{Client, Response};
 use serde_json::json;
 use tokio::net::TcpListener;

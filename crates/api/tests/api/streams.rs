@@ -1,14 +1,11 @@
 //! Any text in any pieces: the stream of each dialect is whole frames, one of which is the last, and
 //! says what the model said. LocalLab's, which changes the text, is in `locallab.rs`.
-#![cfg(not(target_arch = "wasm32"))]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::{self, Fake, app};
 use axum::body::Body;
 use axum::http::Request;
-use common::{Fake, app};
 use futures::StreamExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};

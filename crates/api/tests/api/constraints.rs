@@ -1,11 +1,9 @@
 //! What an answer must look like: each dialect's fields reach the engine, and its refusal comes back
 //! with the name of the field.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use serde_json::{Value, json};
 use tinderbox_protocol::{Constraint, Error};
 
@@ -32,7 +30,7 @@ fn person() -> Value {
     json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]})
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_form_of_a_constraint_reaches_the_engine() {
     let schema = || Some(Constraint::JsonSchema(person()));
     let object = || Some(Constraint::JsonObject);
@@ -91,7 +89,7 @@ async fn each_form_of_a_constraint_reaches_the_engine() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_the_engine_cannot_follow_is_refused_with_the_place_in_the_field() {
     let at = |place: &str| Error::Constraint {
         place: place.into(),
@@ -143,7 +141,7 @@ async fn what_the_engine_cannot_follow_is_refused_with_the_place_in_the_field() 
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_malformed_format_is_refused_with_the_place() {
     let format = |format: Value| json!({"response_format": format});
     let table = [

@@ -1,16 +1,14 @@
 //! `GET /metrics`: what is counted, by which labels, and in which form it is read.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::common::*;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use common::*;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tinderbox_api::{Context, Machine, Place, router};
@@ -69,7 +67,7 @@ async fn scrape(app: &Router) -> BTreeMap<String, f64> {
     samples.collect()
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn requests_are_counted_by_dialect_endpoint_and_status() {
     let app = slow(Fake::default());
     for (method, path) in [
@@ -106,7 +104,7 @@ async fn requests_are_counted_by_dialect_endpoint_and_status() {
     assert_eq!(all.map(|(_, count)| count).sum::<f64>(), 10.0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_request_lasts_from_its_head_to_the_end_of_the_answers_body() {
     let app = slow(Fake::default());
     complete(&app, json!({"prompt": "a", "stream": true})).await;
@@ -118,7 +116,7 @@ async fn a_request_lasts_from_its_head_to_the_end_of_the_answers_body() {
     assert_eq!((head, whole), (3.0, 6.0));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_that_leaves_before_the_head_is_counted_as_such() {
     let app = slow(Fake {
         hang_after: Some(2),
@@ -138,7 +136,7 @@ async fn a_client_that_leaves_before_the_head_is_counted_as_such() {
     assert_eq!(samples["lorax_request_success"], 0.0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn tokens_and_times_are_measured_whether_an_answer_streams_or_not() {
     for stream in [false, true] {
         let app = slow(Fake::default());
@@ -181,7 +179,7 @@ async fn tokens_and_times_are_measured_whether_an_answer_streams_or_not() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_sequence_of_a_request_counts_and_a_model_by_its_own_name() {
     let app = slow(Fake::default());
     complete(
@@ -206,7 +204,7 @@ async fn every_sequence_of_a_request_counts_and_a_model_by_its_own_name() {
     assert_eq!(models.count(), 2);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_is_refused_or_fails_is_counted_by_its_kind() {
     let wait = Duration::from_secs(1);
     let full = Error::Overloaded {
@@ -248,7 +246,7 @@ async fn what_is_refused_or_fails_is_counted_by_its_kind() {
     assert!(!samples.keys().any(|key| key.contains("nobody")));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_engines_are_asked_at_each_reading() {
     let app = slow(Fake {
         hang_after: Some(1),
@@ -279,7 +277,7 @@ async fn the_engines_are_asked_at_each_reading() {
     assert_eq!(running(&scrape(&app).await), 0.0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_text_is_prometheus_and_json_is_to_be_had_in_the_shape_of_lorax() {
     let fake = fake();
     let got = get(&fake, "/metrics").await;

@@ -1,14 +1,12 @@
 //! LoRAX's native API: what is asked of the engine, what its clients read, what is refused.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::*;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::*;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tinderbox_api::{Context, Keys, Machine, Place, router};
@@ -38,7 +36,7 @@ fn events(body: &str) -> Vec<Value> {
     data.collect()
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_is_not_said_is_greedy_and_fills_the_context() {
     let fake = fake();
     generate(&fake, json!(null)).await;
@@ -58,7 +56,7 @@ async fn what_is_not_said_is_greedy_and_fills_the_context() {
     assert_eq!(request.prompt, text);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_field_reaches_the_engine() {
     let fake = fake();
     let parameters = json!({
@@ -85,7 +83,7 @@ async fn every_field_reaches_the_engine() {
     assert!(seen[0].stop.ignore_eos);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn sampling_is_on_where_something_asks_for_it_and_only_then_is_there_a_seed() {
     let table = [
         (json!({}), 0.0),
@@ -121,7 +119,7 @@ async fn sampling_is_on_where_something_asks_for_it_and_only_then_is_there_a_see
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_value_outside_its_range_is_refused_by_name() {
     let table = [
         (
@@ -202,7 +200,7 @@ async fn a_value_outside_its_range_is_refused_by_name() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_error_has_its_status_and_type_whole_and_streamed() {
     let wait = Duration::from_millis(2500);
     let invalid = |field: &str| Error::Invalid {
@@ -286,7 +284,7 @@ async fn each_error_has_its_status_and_type_whole_and_streamed() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_stream_has_an_event_a_token_and_the_last_one_says_all() {
     let fake = fake();
     for parameters in [
@@ -319,7 +317,7 @@ async fn a_stream_has_an_event_a_token_and_the_last_one_says_all() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_chunk_of_a_stream_is_one_whole_frame() {
     let body = json!({"inputs": "Hi", "stream": true, "parameters": {"stop": ["!"]}});
     let request = Request::post("/lorax").body(Body::from(body.to_string()));
@@ -335,7 +333,7 @@ async fn each_chunk_of_a_stream_is_one_whole_frame() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_failure_in_mid_stream_is_an_error_event_behind_every_token() {
     let fake = Arc::new(Fake {
         fail_after: Some((2, Error::Internal("device lost".into()))),
@@ -359,7 +357,7 @@ async fn a_failure_in_mid_stream_is_an_error_event_behind_every_token() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn an_answer_that_breaks_off_never_looks_complete() {
     let fake = Arc::new(Fake {
         cut_after: Some(2),
@@ -372,7 +370,7 @@ async fn an_answer_that_breaks_off_never_looks_complete() {
     assert!(events.iter().all(|event| event["generated_text"].is_null()));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_that_goes_away_frees_its_sequence() {
     let fake = Arc::new(Fake {
         hang_after: Some(2),
@@ -388,7 +386,7 @@ async fn a_client_that_goes_away_frees_its_sequence() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_end_of_a_long_prompt_is_kept() {
     let fake = fake();
     let parameters = json!({"truncate": 3, "decoder_input_details": true, "max_new_tokens": 1});
@@ -407,7 +405,7 @@ async fn the_end_of_a_long_prompt_is_kept() {
     assert_eq!(fake.seen.lock().unwrap()[0].prompt, Prompt::Tokens(ids));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn best_of_answers_the_likeliest_and_shows_the_others() {
     let fake = fake();
     let parameters = json!({"best_of": 3, "do_sample": true, "details": true});
@@ -446,7 +444,7 @@ impl Place for Ticking {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_headers_tell_who_how_much_and_how_long() {
     let body = json!({"inputs": "Hié", "parameters": {"max_new_tokens": 2}}).to_string();
     let request = Request::post("/lorax/generate").body(Body::from(body.clone()));
@@ -485,7 +483,7 @@ async fn the_headers_tell_who_how_much_and_how_long() {
     assert_eq!(told, [Some("script"), Some("3"), Some("tiny")]);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_native_paths_stand_at_the_root_too() {
     let body = r#"{"inputs": "Hi", "parameters": {"max_new_tokens": 1}}"#;
     for path in [
@@ -512,7 +510,7 @@ async fn the_native_paths_stand_at_the_root_too() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn probes_are_503_with_healthcheck_until_requests_are_taken() {
     let fake = Arc::new(Fake {
         phase: Some(Phase::Loading),
@@ -532,7 +530,7 @@ async fn probes_are_503_with_healthcheck_until_requests_are_taken() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn without_a_model_everything_says_so() {
     let fake = fake();
     *fake.unloaded.lock().unwrap() = true;
@@ -548,7 +546,7 @@ async fn without_a_model_everything_says_so() {
     assert_eq!(got.json()["error_type"], "healthcheck");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn any_content_type_and_any_bearer_are_taken_and_tokens_are_not_told() {
     let body = r#"{"inputs": "Hi", "parameters": {"api_token": "hidden"}}"#;
     for bearer in ["Bearer EMPTY", "Bearer ", "Basic x"] {
@@ -563,7 +561,7 @@ async fn any_content_type_and_any_bearer_are_taken_and_tokens_are_not_told() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn v1_takes_what_lorax_adds() {
     let fake = fake();
     let ask = json!({
@@ -588,7 +586,7 @@ async fn v1_takes_what_lorax_adds() {
     assert_eq!(seen[0].stop.strings, ["END"]);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn v1_streams_end_with_done_and_native_ones_do_not() {
     let v1 = json!({"prompt": "Hi", "stream": true}).to_string();
     let v1 = post(&fake(), "/lorax/v1/completions", v1).await;
@@ -596,7 +594,7 @@ async fn v1_streams_end_with_done_and_native_ones_do_not() {
     assert!(!stream(&fake(), json!({})).await.body.contains("[DONE]"));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_names_of_the_base_model_are_no_adapters() {
     for name in [json!(null), json!(""), json!("tiny")] {
         let got = generate(&fake(), json!({"adapter_id": name})).await;
@@ -611,7 +609,7 @@ async fn the_names_of_the_base_model_are_no_adapters() {
     assert_eq!(got.status, StatusCode::OK);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn an_adapter_without_a_source_is_the_one_known_here_else_of_the_hub() {
     let fake = fake();
     for (parameters, source) in [
@@ -642,7 +640,7 @@ async fn an_adapter_without_a_source_is_the_one_known_here_else_of_the_hub() {
     assert_eq!(seen.adapter, None);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn merged_adapters_reach_the_engine_with_all_their_fields() {
     let fake = fake();
     let merged = json!({
@@ -664,7 +662,7 @@ async fn merged_adapters_reach_the_engine_with_all_their_fields() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_token_for_the_hub_is_taken_from_the_body_or_from_authorization_and_goes_nowhere_else() {
     let token_of = async |keys: &[&str], bearer: &str, parameters: Value| {
         let fake = fake();

@@ -1,16 +1,14 @@
 //! LocalLab: what cannot be seen in one exchange, and what its clients do with a stream.
 
-mod common;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::common::*;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::*;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tinderbox_api::{ClientAddress, Context, Limits, router};
@@ -96,7 +94,7 @@ fn check_frames(stream: &str, chat: bool) {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_defaults_are_those_of_the_document() {
     let fake = fake();
     generate(&fake, json!({"prompt": "a"})).await;
@@ -111,7 +109,7 @@ async fn the_defaults_are_those_of_the_document() {
     assert_eq!(seen[0].max_tokens, Some(CONTEXT - 2));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_field_reaches_the_engine() {
     let fake = fake();
     let ask = json!({"prompt": "a", "model_id": "org/large", "max_tokens": 9, "max_length": 5, "temperature": 0.5,
@@ -132,7 +130,7 @@ async fn every_field_reaches_the_engine() {
     assert_eq!(seen[0].prompt, text);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn both_names_of_the_length_limit_new_tokens_on_every_path() {
     for name in ["max_tokens", "max_length"] {
         let fake = fake();
@@ -146,7 +144,7 @@ async fn both_names_of_the_length_limit_new_tokens_on_every_path() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_prompt_of_a_batch_has_the_room_that_it_leaves() {
     let fake = fake();
     let prompts = ["x".repeat(CONTEXT - 3), "a".into()];
@@ -159,7 +157,7 @@ async fn each_prompt_of_a_batch_has_the_room_that_it_leaves() {
     assert_ne!(seen[0].id, seen[1].id);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn without_sampling_an_answer_is_greedy() {
     let fake = fake();
     generate(&fake, json!({"prompt": "a", "do_sample": false})).await;
@@ -169,7 +167,7 @@ async fn without_sampling_an_answer_is_greedy() {
     assert_eq!(seen[0].sampling.temperature, 0.0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_number_outside_its_range_is_refused_by_name() {
     let table = [
         (
@@ -222,7 +220,7 @@ async fn a_number_outside_its_range_is_refused_by_name() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_error_has_its_status_and_a_detail() {
     let wait = Duration::from_millis(2500);
     let table = [
@@ -262,7 +260,7 @@ async fn each_error_has_its_status_and_a_detail() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn more_prompts_than_one_request_may_have_are_refused() {
     let ask = json!({"prompts": vec!["a"; 1025]}).to_string();
     let got = post(&fake(), "/generate/batch", ask).await;
@@ -270,7 +268,7 @@ async fn more_prompts_than_one_request_may_have_are_refused() {
     assert!(got.body.contains("prompts: 1025"), "{}", got.body);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_system_prompt_makes_a_conversation_of_a_prompt() {
     let fake = fake();
     generate(&fake, json!({"prompt": "a", "system_prompt": "Be brief."})).await;
@@ -285,7 +283,7 @@ async fn a_system_prompt_makes_a_conversation_of_a_prompt() {
     assert!(matches!(&seen[1].prompt, Prompt::Text { text, .. } if text == "a"));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn instructions_are_the_system_message_of_conversations_without_one() {
     let fake = fake();
     let app = app(&fake);
@@ -340,7 +338,7 @@ async fn instructions_are_the_system_message_of_conversations_without_one() {
     assert_eq!(system(&hi(), "").await, None);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn white_space_goes_to_the_front_of_the_next_event() {
     let pieces = [
         "One",
@@ -376,7 +374,7 @@ async fn white_space_goes_to_the_front_of_the_next_event() {
     assert_eq!(told, text.trim_end());
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_text_that_looks_like_a_mark_is_told_as_text() {
     for mark in ["[DONE]", "[ERROR] no", "Error: no"] {
         for pieces in [vec![mark], vec!["It says ", mark, " here."]] {
@@ -393,7 +391,7 @@ async fn a_text_that_looks_like_a_mark_is_told_as_text() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_number_waits_for_text_because_the_command_line_would_drop_it() {
     let fake = saying(
         &["6", "*", "7", " = ", "4", "2", ".", " true", "", " enough"],
@@ -413,7 +411,7 @@ async fn a_number_waits_for_text_because_the_command_line_would_drop_it() {
     assert_eq!(stream.body, "data: 42\n\ndata: [DONE]\n\n");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_chat_stream_says_the_same_to_both_clients() {
     let fake = saying(&["Yes", ",", "\n", "\"", "quoted", "\" ", "🦀", "\n"], None);
     let stream = talk(&fake, json!({"messages": hi(), "stream": true}))
@@ -424,7 +422,7 @@ async fn a_chat_stream_says_the_same_to_both_clients() {
     assert_eq!(command_line(&stream), "Yes,\\n\"quoted\" 🦀");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_failure_in_mid_stream_is_an_error_event_without_an_end() {
     let error = || Some(Error::Internal("device\nlost".into()));
     let fake = saying(&["4", " "], error());
@@ -446,7 +444,7 @@ async fn a_failure_in_mid_stream_is_an_error_event_without_an_end() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_that_goes_away_frees_its_sequence() {
     let fake = Arc::new(Fake {
         hang_after: Some(1),
@@ -462,7 +460,7 @@ async fn a_client_that_goes_away_frees_its_sequence() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn an_answer_is_cut_off_when_its_time_is_over() {
     // The clock moves on by a second whenever it is read: once a token among other times.
     let ask = async |max_time: Value| {
@@ -494,7 +492,7 @@ async fn an_answer_is_cut_off_when_its_time_is_over() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn an_unloaded_model_is_missed_until_it_is_loaded() {
     let fake = fake();
     let name = "/models/unload";
@@ -539,7 +537,7 @@ async fn an_unloaded_model_is_missed_until_it_is_loaded() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_machine_is_told_as_the_place_sees_it() {
     let fake = fake();
     let app = router(Context {
@@ -574,7 +572,7 @@ async fn the_machine_is_told_as_the_place_sees_it() {
     assert_eq!(show("/network").await["hostname"], "box:8080");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_answer_says_how_long_it_took_and_which_request_it_was() {
     let fake = fake();
     let place = Somewhere {
@@ -626,7 +624,7 @@ async fn ask_from(app: &Router, client: Option<[u8; 4]>, path: &str, body: Value
     send_to(app, request).await
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_may_ask_ten_times_at_once_and_then_once_a_second() {
     let (app, place) = limited(Limits::default());
     let client = Some([10, 0, 0, 1]);
@@ -675,7 +673,7 @@ async fn a_client_may_ask_ten_times_at_once_and_then_once_a_second() {
     assert_eq!(ask(client).await.status, StatusCode::TOO_MANY_REQUESTS);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn requests_without_an_address_share_a_bucket_and_the_limit_can_be_set_or_stopped() {
     let status = async |app: &Router| {
         let body = json!({"prompts": []});

@@ -1,19 +1,17 @@
 //! Wire bytes of request cases: `tests/cases/*.json` in, `tests/snapshots` out. A new case is a new
 //! file; `INSTA_UPDATE=always cargo test` writes its snapshot.
 
-mod common;
-
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::common::{Fake, send};
 use axum::body::Body;
 use axum::http::Request;
-use common::{Fake, send};
 use serde_json::Value;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_case_gives_the_bytes_of_its_snapshot() {
     let mut cases = files::list(CASES);
     cases.sort();
@@ -70,7 +68,11 @@ mod files {
     }
 
     pub fn compare(name: &str, answer: &str) {
-        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::with_settings!({
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"),
+        }, {
             insta::assert_snapshot!(name, answer);
         });
     }

@@ -1,11 +1,9 @@
 //! Tools in chats: what is refused, what makes a model call, and how its calls come back.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use serde_json::{Value, json};
 use tinderbox_protocol::{Constraint, Error, Prompt, ToolFormat};
 
@@ -94,7 +92,7 @@ fn joined(stream: &str) -> (Value, Value) {
 const CALLS: &str = "I look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n\
     </tool_call>\n<tool_call>\n{\"name\": \"time\", \"arguments\": {}}\n</tool_call>";
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn calls_come_back_with_their_arguments_as_json_text_whole_and_streamed() {
     for choice in [json!("auto"), json!("required")] {
         let (_, got) = ask(says(CALLS), json!({"tool_choice": choice})).await;
@@ -130,7 +128,7 @@ async fn calls_come_back_with_their_arguments_as_json_text_whole_and_streamed() 
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_message_of_calls_alone_has_no_content_and_a_cut_one_says_length() {
     let said = CALLS.trim_start_matches("I look.\n");
     let (_, got) = ask(says(said), json!({})).await;
@@ -154,7 +152,7 @@ async fn a_message_of_calls_alone_has_no_content_and_a_cut_one_says_length() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn at_most_one_call_is_answered_where_none_may_be_parallel() {
     let fields = json!({"parallel_tool_calls": false});
     let (_, got) = ask(says(CALLS), fields).await;
@@ -162,7 +160,7 @@ async fn at_most_one_call_is_answered_where_none_may_be_parallel() {
     assert_eq!(calls.as_array().unwrap().len(), 1);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_sample_has_its_own_calls() {
     let fields = json!({"n": 2, "tool_choice": "required", "logprobs": true});
     let (_, got) = ask(says(CALLS), fields).await;
@@ -173,7 +171,7 @@ async fn each_sample_has_its_own_calls() {
     assert_eq!(tokens.len(), CALLS.chars().count() + 1, "the end is one");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn marks_that_are_special_tokens_are_seen_though_they_are_no_text() {
     let list = "[{\"name\": \"time\", \"arguments\": {}}]";
     let mut fake = says(list);
@@ -194,7 +192,7 @@ async fn marks_that_are_special_tokens_are_seen_though_they_are_no_text() {
     assert!(grammar(&fake).unwrap().contains("calls: <[300]> rest"));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_is_forced_or_strict_is_a_grammar_and_the_rest_is_free() {
     let named = json!({"type": "function", "function": {"name": "time"}});
     let both = ["\"weather\\\"", "\"time\\\""];
@@ -256,7 +254,7 @@ async fn what_is_forced_or_strict_is_a_grammar_and_the_rest_is_free() {
     assert_eq!(seen[0].constraint, Some(expected));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_wrong_tool_or_choice_is_refused_with_its_place() {
     let one = |function: Value| json!({"tools": [tool("a", false), {"type": "function", "function": function}]});
     let choice = |choice: Value| json!({"tool_choice": choice});
@@ -306,7 +304,7 @@ async fn a_wrong_tool_or_choice_is_refused_with_its_place() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn parameters_that_the_engine_cannot_follow_are_named() {
     let (fake, _) = ask(Fake::default(), json!({"tool_choice": "required"})).await;
     let text = grammar(&fake).unwrap();
@@ -328,7 +326,7 @@ async fn parameters_that_the_engine_cannot_follow_are_named() {
     assert_eq!(error["message"], "tools[1].function.parameters: is odd");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn lorax_has_no_tools_beside_a_form_of_the_answer() {
     let mut body = json!({"messages": hi(), "tools": tools(), "response_format": {"type": "text"}});
     let path = "/lorax/v1/chat/completions";
@@ -347,7 +345,7 @@ async fn lorax_has_no_tools_beside_a_form_of_the_answer() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_a_tool_returned_goes_back_to_the_template() {
     let call =
         json!({"id": "c", "type": "function", "function": {"name": "time", "arguments": "{}"}});

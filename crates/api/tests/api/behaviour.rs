@@ -1,19 +1,17 @@
 //! What cannot be seen in one exchange: what is asked of the engine, cancellation, identifiers.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::common::*;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::*;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tinderbox_protocol::{Phase, Prompt};
 use tower::ServiceExt;
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_that_goes_away_cancels_every_sequence_of_its_stream() {
     let fake = Arc::new(Fake {
         hang_after: Some(1),
@@ -31,7 +29,7 @@ async fn a_client_that_goes_away_cancels_every_sequence_of_its_stream() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_client_that_goes_away_cancels_an_answer_that_is_not_streamed() {
     let fake = Arc::new(Fake {
         hang_after: Some(1),
@@ -48,7 +46,7 @@ async fn a_client_that_goes_away_cancels_an_answer_that_is_not_streamed() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_field_reaches_the_engine() {
     let fake = fake();
     let ask = json!({
@@ -91,7 +89,7 @@ async fn every_field_reaches_the_engine() {
     assert_ne!(request.id, seen[1].id);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_defaults_are_those_of_openai() {
     let fake = fake();
     complete(&fake, json!({"prompt": "a"})).await;
@@ -106,7 +104,7 @@ async fn the_defaults_are_those_of_openai() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_calls_arguments_reach_the_template_as_an_object() {
     let fake = fake();
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
@@ -127,7 +125,7 @@ async fn a_calls_arguments_reach_the_template_as_an_object() {
     assert_eq!((auto.tools.len(), none.tools.len()), (1, 0));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_prompt_is_cut_to_what_the_context_holds() {
     let fake = fake();
     let ask = json!({"prompt": "x".repeat(5000), "truncate_prompt_tokens": -1, "max_tokens": 16});
@@ -135,7 +133,7 @@ async fn a_prompt_is_cut_to_what_the_context_holds() {
     assert_eq!(got.json()["usage"]["prompt_tokens"], CONTEXT - 16);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_text_has_as_many_tokens_as_tokenize_says() {
     let fake = fake();
     for special in [json!(null), json!(true), json!(false)] {
@@ -146,7 +144,7 @@ async fn a_text_has_as_many_tokens_as_tokenize_says() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn any_content_type_and_an_empty_bearer_are_taken() {
     for kind in [
         "application/x-www-form-urlencoded",
@@ -163,7 +161,7 @@ async fn any_content_type_and_an_empty_bearer_are_taken() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_request_id_of_the_client_comes_back_where_it_is_sane() {
     let long = "x".repeat(129);
     for (given, expected) in [
@@ -181,7 +179,7 @@ async fn the_request_id_of_the_client_comes_back_where_it_is_sane() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn health_is_503_until_requests_are_taken() {
     let table = [
         (Phase::Loading, 503, "loading"),
@@ -213,7 +211,7 @@ async fn health_is_503_until_requests_are_taken() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_openapi_document_tells_the_methods_of_each_path() {
     let fake = fake();
     let document = get(&fake, "/openapi.json").await.json();
@@ -231,7 +229,7 @@ async fn the_openapi_document_tells_the_methods_of_each_path() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_page_of_the_description_loads_nothing_from_elsewhere() {
     for path in ["/docs", "/openai/docs"] {
         let got = get(&fake(), path).await;
@@ -243,7 +241,7 @@ async fn the_page_of_the_description_loads_nothing_from_elsewhere() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_stream_says_what_the_whole_answer_says() {
     let fake = fake();
     for extra in [
@@ -282,7 +280,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn best_of_keeps_the_likeliest_samples_and_counts_all() {
     // The fake's answers are less likely the larger the seed: -1 is the largest, then comes 0.
     let ask = json!({"prompt": "a", "best_of": 2, "seed": -1, "logprobs": 0, "max_tokens": 1});

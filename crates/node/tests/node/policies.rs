@@ -1,8 +1,6 @@
 //! A host's own policies in the real binary: keys, CORS, LocalLab's rate, what is logged.
 
-mod common;
-
-use common::{Server, tinderbox};
+use crate::common::{Server, tinderbox};
 use futures::future::join_all;
 use reqwest::{Client, Method, Response};
 

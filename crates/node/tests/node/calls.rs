@@ -1,10 +1,8 @@
 //! Forced calls from the request to `tool_calls`, by a model whose template shows how calls are written.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{CONTEXT, Server, tiny_file};
+use crate::common::{CONTEXT, Server, tiny_file};
 use serde_json::{Value, json};
 use tinderbox_model::gguf::{Array, Value as Entry};
 

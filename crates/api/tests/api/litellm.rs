@@ -1,13 +1,11 @@
 //! LiteLLM's custom endpoint: what is asked of the engine, what LiteLLM reads, what is refused.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::*;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::*;
 use serde_json::{Value, json};
 use tinderbox_api::{Context, Keys, router};
 use tinderbox_protocol::{Error, Prompt, Sampling};
@@ -28,7 +26,7 @@ fn sent(set: Value) -> Value {
     params
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_is_not_said_is_plain_sampling_and_256_tokens() {
     let fake = fake();
     let got = ask(&fake, sent(json!({}))).await.json();
@@ -47,7 +45,7 @@ async fn what_is_not_said_is_plain_sampling_and_256_tokens() {
     assert_eq!(seen[0].prompt, text);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_parameter_reaches_the_engine_and_its_value_comes_back() {
     let fake = fake();
     let set = json!({"max_tokens": 3, "temperature": 0, "top_p": 0.25, "top_k": 1});
@@ -67,7 +65,7 @@ async fn every_parameter_reaches_the_engine_and_its_value_comes_back() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_prompt_has_its_answer_in_order_at_the_root_and_behind_the_prefix() {
     let prompts = ["one", "two", "three"];
     let body = json!({"model": "org/large", "params": sent(json!({"prompt": prompts}))});
@@ -82,7 +80,7 @@ async fn each_prompt_has_its_answer_in_order_at_the_root_and_behind_the_prefix()
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_prompt_stands_before_the_text_where_the_server_is_set_so() {
     let app = router(Context {
         litellm_echo: true,
@@ -96,7 +94,7 @@ async fn the_prompt_stands_before_the_text_where_the_server_is_set_so() {
     assert_eq!(got["data"][1]["prompt"], "Ho ");
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_value_outside_its_range_is_refused_by_name() {
     let table = [
         ("prompt", vec![json!([]), json!([5]), json!(5)]),
@@ -120,7 +118,7 @@ async fn a_value_outside_its_range_is_refused_by_name() {
 }
 
 /// LiteLLM chooses its exception by the status, but takes any text about a rate limit for one.
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_error_has_its_status_and_only_one_may_be_a_rate_limit() {
     let wait = Duration::from_millis(2500);
     let table = [
@@ -193,7 +191,7 @@ async fn each_error_has_its_status_and_only_one_may_be_a_rate_limit() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_failure_before_the_end_is_an_error_and_no_half_answer() {
     let fake = Arc::new(Fake {
         fail_after: Some((2, Error::Internal("device lost".into()))),
@@ -204,7 +202,7 @@ async fn a_failure_before_the_end_is_an_error_and_no_half_answer() {
     assert!(got.json().get("data").is_none());
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn no_key_is_needed_unless_there_are_keys() {
     let body = json!({"params": sent(json!({}))}).to_string();
     let request = || Request::post("/litellm").body(Body::from(body.clone()));
@@ -221,7 +219,7 @@ async fn no_key_is_needed_unless_there_are_keys() {
     assert_eq!(got.json()["status"], 401);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_body_of_two_dialects_is_refused_at_the_root() {
     let body = json!({"inputs": "Hi", "params": sent(json!({}))}).to_string();
     let got = post(&fake(), "/", body.clone()).await;

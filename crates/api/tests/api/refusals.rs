@@ -1,18 +1,16 @@
 //! Requests that are refused and answers that fail: each has its status, its shape and its bound.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::common::*;
 use axum::http::StatusCode;
-use common::*;
 use serde_json::{Value, json};
 use tinderbox_api::break_off;
 use tinderbox_protocol::Error;
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_failure_in_mid_stream_is_an_error_event_and_cancels_the_rest() {
     let fake = Arc::new(Fake {
         fail_after: Some((1, Error::Internal("device lost".into()))),
@@ -32,7 +30,7 @@ async fn a_failure_in_mid_stream_is_an_error_event_and_cancels_the_rest() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn who_passes_a_stream_on_ends_it_as_the_dialect_does() {
     let error = Error::Internal("device lost".into());
     let prompt = json!({"prompt": "a", "stream": true});
@@ -66,7 +64,7 @@ async fn who_passes_a_stream_on_ends_it_as_the_dialect_does() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn an_answer_that_breaks_off_is_an_error_and_never_looks_complete() {
     let fake = Arc::new(Fake {
         cut_after: Some(2),
@@ -78,7 +76,7 @@ async fn an_answer_that_breaks_off_is_an_error_and_never_looks_complete() {
     assert!(streamed.body.contains("broke off"), "{}", streamed.body);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_error_has_its_status_type_code_and_retry_time() {
     let wait = Duration::from_millis(2500);
     let invalid = Error::Invalid {
@@ -151,7 +149,7 @@ async fn each_error_has_its_status_type_code_and_retry_time() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_number_outside_its_range_is_refused_by_name() {
     let table = [
         (
@@ -238,7 +236,7 @@ async fn a_number_outside_its_range_is_refused_by_name() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn ten_megabytes_of_prompt_are_refused_clearly_whatever_their_form() {
     let fake = fake();
     let text = format!(r#"{{"prompt": "{}"}}"#, "word ".repeat(2 << 20));
@@ -264,7 +262,7 @@ async fn ten_megabytes_of_prompt_are_refused_clearly_whatever_their_form() {
     assert_eq!(fake.alive.load(Ordering::SeqCst), 0);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_body_above_the_limit_is_413_in_every_dialect() {
     let body = " ".repeat(tinderbox_api::DEFAULT_BODY_LIMIT + 1);
     for (path, words) in [

@@ -1,13 +1,11 @@
 //! TextSynth's API: what is asked of the engine, what its clients read, what is refused.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::*;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::*;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +42,7 @@ async fn chunks(fake: &Arc<Fake>, endpoint: &str, mut body: Value) -> Vec<Value>
     chunks.collect().await
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_body_is_json_whatever_the_content_type() {
     for kind in [
         None,
@@ -61,7 +59,7 @@ async fn the_body_is_json_whatever_the_content_type() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_is_not_said_has_the_documented_default() {
     let fake = fake();
     completion(&fake, json!({})).await;
@@ -81,7 +79,7 @@ async fn what_is_not_said_has_the_documented_default() {
     assert_eq!((&seen[0].model[..], &seen[0].prompt), ("tiny", &text));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn every_field_reaches_the_engine() {
     let fake = fake();
     let options = json!({
@@ -111,7 +109,7 @@ async fn every_field_reaches_the_engine() {
     assert_eq!(seen.len(), 2);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn seed_zero_or_none_is_a_fresh_one() {
     let fake = fake();
     for seed in [json!(0), json!(null), json!(1)] {
@@ -122,7 +120,7 @@ async fn seed_zero_or_none_is_a_fresh_one() {
     assert_eq!(seeds, [None, None, Some(1)]);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_value_outside_its_range_is_refused_by_name() {
     let table = [
         ("n", vec![json!(0), json!(17), json!(-1)], json!(16)),
@@ -162,7 +160,7 @@ async fn a_value_outside_its_range_is_refused_by_name() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_stop_text_ends_the_answer_and_is_not_in_it() {
     for stop in [
         json!("!"),
@@ -179,7 +177,7 @@ async fn a_stop_text_ends_the_answer_and_is_not_in_it() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_long_prompt_loses_its_beginning_and_the_answer_says_so() {
     let long = "a".repeat(CONTEXT + 7);
     let fake = fake();
@@ -199,7 +197,7 @@ async fn a_long_prompt_loses_its_beginning_and_the_answer_says_so() {
     assert_eq!(got.status, StatusCode::BAD_REQUEST);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn tokens_in_and_out_add_up() {
     for (options, most) in [
         (json!({"max_tokens": 3}), 3),
@@ -219,7 +217,7 @@ async fn tokens_in_and_out_add_up() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_stream_holds_the_whole_answer_and_only_its_last_chunk_ends_it() {
     let crab = "🦀".as_bytes();
     let pieces = [b"a\n\n", &crab[..1], &crab[1..3], &crab[3..], b"\"}{"];
@@ -270,7 +268,7 @@ async fn a_stream_holds_the_whole_answer_and_only_its_last_chunk_ends_it() {
 }
 
 /// The same body as the other clients take it apart.
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_stream_is_read_alike_by_lines_and_by_braces() {
     let got = completion(&fake(), json!({"stream": true})).await;
     assert!(!got.body.contains("data:") && !got.body.contains("[DONE]"));
@@ -284,7 +282,7 @@ async fn a_stream_is_read_alike_by_lines_and_by_braces() {
 }
 
 /// The structs of the Rust crates, which fail where a field is missing.
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_fields_that_clients_need_are_there() {
     #[derive(Deserialize)]
     #[allow(unused)]
@@ -328,7 +326,7 @@ async fn the_fields_that_clients_need_are_there() {
     Credits::deserialize(credits).unwrap();
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_score_is_the_sum_that_an_echo_gives() {
     let (context, continuation) = ("The capital of France is", " Paris é");
     let body = json!({"context": context, "continuation": continuation});
@@ -353,7 +351,7 @@ async fn a_score_is_the_sum_that_an_echo_gives() {
     assert_eq!(seen[0].max_tokens, Some(0));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_continuation_is_greedy_where_each_token_is_the_likeliest() {
     let fake = Arc::new(Fake {
         likes: Some(b'a'.into()),
@@ -366,7 +364,7 @@ async fn a_continuation_is_greedy_where_each_token_is_the_likeliest() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn the_end_of_text_token_takes_the_place_of_an_empty_context() {
     let fake = fake();
     for context in [json!(""), json!(null)] {
@@ -390,7 +388,7 @@ async fn the_end_of_text_token_takes_the_place_of_an_empty_context() {
     );
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn texts_take_turns_and_the_system_comes_first() {
     let fake = fake();
     let object = |role: &str, content: &str| json!({"role": role, "content": content});
@@ -423,7 +421,7 @@ async fn texts_take_turns_and_the_system_comes_first() {
     assert_eq!(turns.collect::<Vec<_>>(), [four, four, four, "user:a"]);
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_conversation_streams_like_a_completion() {
     let body = json!({"messages": ["Hi"], "n": 2});
     let whole = ask(&fake(), "chat", body.clone()).await.json();
@@ -434,7 +432,7 @@ async fn a_conversation_streams_like_a_completion() {
     assert_eq!(last["finish_reason"], json!(["stop", "stop"]));
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn each_error_has_its_status_whole_and_streamed() {
     let wait = Duration::from_millis(2500);
     let table = [
@@ -492,7 +490,7 @@ async fn each_error_has_its_status_whole_and_streamed() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn a_failure_in_mid_stream_is_the_last_chunk() {
     let fake = Arc::new(Fake {
         fail_after: Some((2, Error::Internal("device lost".into()))),
@@ -510,7 +508,7 @@ async fn a_failure_in_mid_stream_is_the_last_chunk() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn what_the_models_here_cannot_do_is_said_to_be_unsupported() {
     for what in [
         "translate",
@@ -530,7 +528,7 @@ async fn what_the_models_here_cannot_do_is_said_to_be_unsupported() {
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn paths_answer_at_the_root_and_without_a_model_say_so() {
     let fake = fake();
     let body = json!({

@@ -1,8 +1,5 @@
 //! The real binary, as a user types it.
 
-#[path = "../../engine/tests/engine/tiny_file.rs"]
-mod tiny_file;
-
 use std::process::{Command, Output};
 
 fn tinderbox(args: &[&str]) -> Output {
@@ -232,7 +229,11 @@ fn settings_come_from_flag_then_environment_then_file() {
 fn a_bench_takes_its_settings_from_flag_environment_and_file_together() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("tiny.gguf");
-    std::fs::write(&model, tiny_file::tiny(256, true, "").to_bytes()).unwrap();
+    std::fs::write(
+        &model,
+        crate::common::tiny_file::tiny(256, true, "").to_bytes(),
+    )
+    .unwrap();
     let file = folder.path().join("t.toml");
     std::fs::write(
         &file,

@@ -1,17 +1,14 @@
 //! No request panics, hangs or is our fault, whatever its path, method and body: each is answered
 //! as the API's description says, or refused in the shape of its dialect. Paths and fields come
 //! from the description, so that a new dialect is covered by being described.
-#![cfg(not(target_arch = "wasm32"))]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use crate::common::{Fake, Got, concrete, send};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use common::{Fake, Got, concrete, send};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Deserializer, Map, Value, json};

@@ -1,12 +1,9 @@
 //! What makes a model call, as the engine compiles it: the grammars of crates/api are in crates/engine's dialect.
 
-#[path = "../../api/tests/common/mod.rs"]
-mod api;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{Fake, chat, hi};
+use crate::api::{Fake, chat, hi};
 use serde_json::{Value, json};
 use tinderbox_engine::{Guides, Vocabulary};
 use tinderbox_protocol::{Error, ToolFormat};

@@ -1,25 +1,21 @@
 //! Adapters of a host: a folder, a hub and a storage on loopback, and the binary that serves them.
 
-mod common;
-#[path = "../../engine/tests/engine/tiny_adapter.rs"]
-mod tiny_adapter;
-
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::common::Server;
+use crate::tiny_adapter::tiny_adapter;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use common::Server;
 use rusty_s3::Credentials;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tinderbox::adapters::{S3, Sources};
 use tinderbox_engine::{AdapterFiles, AdapterStore};
 use tinderbox_protocol::{AdapterSource, Error};
-use tiny_adapter::tiny_adapter;
 
 const MOST: u64 = 1 << 20;
 const TOKEN: &str = "hf_of-the-caller";

@@ -1,5 +1,4 @@
 //! The wheel source, with a Python of our own making before the real one on the path.
-#![cfg(unix)]
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

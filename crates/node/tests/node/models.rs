@@ -1,8 +1,5 @@
 //! Several models on one server: loaded by request, unloaded where memory is short, never in use.
 
-#[path = "../../engine/tests/engine/tiny_file.rs"]
-mod tiny_file;
-
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -18,7 +15,7 @@ const CONTEXT: u32 = 4096;
 /// A server of the models `a`, `b` and `c`, with memory for some of them. The folder goes with it.
 fn server(fit: u64) -> (Models, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = tiny_file::tiny(CONTEXT, true, "").to_bytes();
+    let bytes = crate::common::tiny_file::tiny(CONTEXT, true, "").to_bytes();
     for name in ["a", "b", "c"] {
         std::fs::write(folder.path().join(name).with_extension("gguf"), &bytes).unwrap();
     }

@@ -1,13 +1,11 @@
 //! API keys: who is let in, and how the others are told in their dialect.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{context, fake};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use common::{context, fake};
 use serde_json::{Value, json};
 use tinderbox_api::{Context, Keys, router};
 use tower::ServiceExt;
@@ -39,14 +37,14 @@ async fn ask(path: &str, authorization: Option<&str>) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn any_configured_key_is_let_in_whatever_the_case_of_the_scheme() {
     for value in ["Bearer first", "bearer second", "BEARER  first"] {
         assert_eq!(ask("/v1/models", Some(value)).await.0, StatusCode::OK);
     }
 }
 
-#[common::async_test]
+#[crate::common::async_test]
 async fn everybody_else_is_told_in_the_dialect_of_the_path_and_probes_need_no_key() {
     let wrong = [
         None,
