@@ -263,6 +263,11 @@ pub(crate) fn give_up_recording(device: &Device) {
     gpu::give_up_recording(device);
 }
 
+/// The device's kernel of [`turning_attention`](crate::turning_attention) is wrong: there are two in its place.
+pub(crate) fn give_up_turning(device: &Device) {
+    gpu::give_up_turning(device);
+}
+
 /// The device's draws are wrong: they are left to the host.
 pub(crate) fn give_up_drawing(device: &Device) {
     gpu::give_up_drawing(device);
@@ -395,6 +400,8 @@ mod gpu {
     pub fn give_up_recording(_: &Device) {}
 
     pub fn give_up_drawing(_: &Device) {}
+
+    pub fn give_up_turning(_: &Device) {}
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub use device::{
 };
 pub use format::Format;
 pub use low_rank::{Factors, LowRank};
-pub use matrix::{Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together};
+pub use matrix::{
+    Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together,
+    turning_attention,
+};
 pub use ops::{
     Activation, AttentionSpec, Draw, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
     RopeSpec,

@@ -184,6 +184,30 @@ pub fn attention(
     ))
 }
 
+/// See [`Kernels::turning_attention`]; `turns` are frequencies and gains.
+pub fn turning_attention(
+    qkv: Tensor<2>,
+    cache: Tensor<3>,
+    rows: &Tensor<2, Int>,
+    tables: &Tensor<2, Int>,
+    turns: (&Tensor<1>, &Tensor<2>),
+    rope: RopeSpec,
+    spec: AttentionSpec,
+) -> (Tensor<2>, Tensor<3>, Tensor<2>) {
+    let (qkv, cache, mixed) = Dispatch::turning_attention(
+        qkv.into_dispatch(),
+        cache.into_dispatch(),
+        rows.clone().into_dispatch(),
+        tables.clone().into_dispatch(),
+        &turns.0.clone().into_dispatch(),
+        &turns.1.clone().into_dispatch(),
+        rope,
+        spec,
+    );
+    let (qkv, mixed) = (Tensor::from_dispatch(qkv), Tensor::from_dispatch(mixed));
+    (qkv, Tensor::from_dispatch(cache), mixed)
+}
+
 /// See [`Kernels::add_norm`].
 pub fn add_norm(x: Tensor<2>, y: &Tensor<2>, gains: &Tensor<2>, norm: Norm) -> Tensor<2> {
     let (y, gains) = (y.clone().into_dispatch(), gains.clone().into_dispatch());

@@ -245,6 +245,20 @@ pub trait Kernels: Backend {
         spec: AttentionSpec,
     ) -> FloatTensor<Self>;
 
+    /// [`Kernels::rope`] and then [`Kernels::attention`]: `qkv`, of which nothing is left that means anything, the cache, and
+    /// what attention gives. A GPU does both at once where `spec.alone`.
+    #[allow(clippy::too_many_arguments)]
+    fn turning_attention(
+        qkv: FloatTensor<Self>,
+        cache: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        tables: IntTensor<Self>,
+        frequencies: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        rope: RopeSpec,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
     /// `x + norm(y)` row by row (the sandwich norms of Gemma 2 and 3).
     fn add_norm(
         x: FloatTensor<Self>,

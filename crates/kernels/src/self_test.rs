@@ -2,13 +2,15 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::device::{draws, fall_back, give_up_drawing, give_up_recording, shared_from};
+use crate::device::{
+    draws, fall_back, give_up_drawing, give_up_recording, give_up_turning, shared_from,
+};
 use crate::ops::DRAW;
 use crate::sample::{Adapters as Sample, Random, matrix};
 use crate::{
     Activation, AttentionSpec, Draw, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,
     Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, choose, overwrite, reference,
-    rope,
+    rope, turning_attention,
 };
 
 /// What one kernel gave.
@@ -203,12 +205,23 @@ impl Bench<'_> {
             .map(|i| 1e4f32.powf(-2.0 * i as f32 / DIM as f32))
             .collect();
         let gains = self.random.vector(2 * DIM);
-        let (device_qkv, device_cache) = rope(
-            self.tensor(&qkv, [2, width]),
-            self.tensor(&cache, [2, 64, kv]),
-            &self.ints(&rows, [2, 3]),
+        let device_rows = self.ints(&rows, [2, 3]);
+        let turns = (
             &self.tensor(&frequencies, [DIM / 2]),
             &self.tensor(&gains, [2, DIM]),
+        );
+        // Once for each kernel below: they are written in place.
+        let fresh = [(); 3].map(|()| {
+            let qkv = self.tensor(&qkv, [2, width]);
+            (qkv, self.tensor(&cache, [2, 64, kv]))
+        });
+        let [(device_qkv, device_cache), at_once @ ..] = fresh;
+        let (device_qkv, device_cache) = rope(
+            device_qkv,
+            device_cache,
+            &device_rows,
+            turns.0,
+            turns.1,
             spec,
         );
         reference::rope(&mut qkv, &mut cache, &rows, &frequencies, &gains, spec);
@@ -226,22 +239,44 @@ impl Bench<'_> {
             ("attention", rows, true, 20),
             ("attention, prompt", prompt, false, 20),
         ];
+        let attention_spec = |alone, longest| AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim: DIM,
+            block,
+            scale: 0.125,
+            softcap: None,
+            window: None,
+            alone,
+            longest,
+        };
         for (kernel, rows, alone, longest) in cases.into_iter().chain(shared) {
-            let spec = AttentionSpec {
-                heads,
-                kv_heads,
-                head_dim: DIM,
-                block,
-                scale: 0.125,
-                softcap: None,
-                window: None,
-                alone,
-                longest,
-            };
+            let spec = attention_spec(alone, longest);
             let want = reference::attention(&qkv, &cache, &rows, &tables, 2, spec);
             let rows = self.ints(&rows, [2, 3]);
             let out = attention(&device_qkv, &device_cache, &rows, &device_tables, spec);
             self.judge(kernel, None, out, &want).await;
+        }
+
+        let shared = shared_from(self.device).map(|from| ("rope and attention, parts", 2 * from));
+        let cases = [("rope and attention", 20)].into_iter().chain(shared);
+        for ((kernel, longest), (qkv_at_once, cache_at_once)) in cases.zip(at_once) {
+            let attending = attention_spec(true, longest);
+            let want = reference::attention(&qkv, &cache, &rows, &tables, 2, attending);
+            let (_, _, out) = turning_attention(
+                qkv_at_once,
+                cache_at_once,
+                &device_rows,
+                &device_tables,
+                turns,
+                spec,
+                attending,
+            );
+            self.judge(kernel, None, out, &want).await;
+            if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
+                give_up_turning(self.device);
+                wrong.fallback = Some("rope, then attention".into());
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use tinderbox_kernels::sample::{Adapters, Random, matrix};
 use tinderbox_kernels::{
     Activation, AttentionSpec, Choice, Draw, Format, Input, Layout, LinearSpec, LowRank,
     LowRankSpec, Matrix, Norm, Recorder, RopeSpec, With, add_norm, attention, choose, overwrite,
-    reference, rope, select, self_test, supports_f16,
+    reference, rope, select, self_test, shared_from, supports_f16, turning_attention,
 };
 
 /// The adapter's device, started once; `None` with a note where there is none.
@@ -349,6 +349,83 @@ fn rope_and_attention_are_the_reference() {
                 let got = attention(&gpu_qkv, &gpu_cache, &table, &tables, spec);
                 assert_close(got, &want, 1e-4, &format!("{spec:?}"));
             }
+        }
+    }
+}
+
+/// On both twins, keys and values included; in software to the bit.
+#[test]
+fn rows_that_are_turned_and_attend_at_once_do_as_in_two_steps() {
+    let mut devices = vec![Device::flex()];
+    devices.extend(device());
+    let mut random = Random(25);
+    // head_dim, heads, key and value heads, pairs, rows.
+    let shapes = [
+        (64, 9, 3, 32, 1),
+        (80, 12, 1, 20, 3),
+        (256, 4, 1, 128, 2),
+        (40, 2, 2, 0, 3),
+    ];
+    for (i, (head_dim, heads, kv_heads, pairs, count)) in shapes.into_iter().enumerate() {
+        let batch = Batch::new(count, 16, &mut random);
+        let (width, kv) = ((heads + 2 * kv_heads) * head_dim, kv_heads * head_dim);
+        let rope_spec = RopeSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            pairs,
+            interleaved: i == 1,
+            magnitude: 1.2,
+            qk_norm: (i % 2 == 1).then_some(1e-6),
+        };
+        let spec = AttentionSpec {
+            heads,
+            kv_heads,
+            head_dim,
+            block: 16,
+            scale: 0.3,
+            softcap: None,
+            window: None,
+            alone: true,
+            longest: batch.blocks * 16,
+        };
+        let qkv = random.vector(count * width);
+        let cache = random.vector(2 * batch.slots * kv);
+        let frequencies = random.vector(head_dim / 2);
+        let gains = random.vector(2 * head_dim);
+        for device in &devices {
+            let qkv = || tensor(&qkv, [count, width], device);
+            let cache = || tensor(&cache, [2, batch.slots, kv], device);
+            let rows = ints(&batch.rows, [count, 3], device);
+            let tables = ints(&batch.tables, [3, batch.blocks], device);
+            let frequencies = tensor(&frequencies, [head_dim / 2], device);
+            let gains = tensor(&gains, [2, head_dim], device);
+            let (turned, kept) = rope(qkv(), cache(), &rows, &frequencies, &gains, rope_spec);
+            let mixed = attention(&turned, &kept, &rows, &tables, spec);
+            let (_, kept_at_once, mixed_at_once) = turning_attention(
+                qkv(),
+                cache(),
+                &rows,
+                &tables,
+                (&frequencies, &gains),
+                rope_spec,
+                spec,
+            );
+            let values = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().expect("f32");
+            let flat = |cache: Tensor<3>| values(cache.reshape([2 * batch.slots, kv]));
+            let (want, got) = (flat(kept), flat(kept_at_once));
+            let tolerance = if shared_from(device).is_none() {
+                0.0
+            } else {
+                1e-5
+            };
+            let off = |a: &[f32], b: &[f32]| {
+                let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+                off.fold(0.0, f32::max)
+            };
+            assert!(off(&got, &want) <= tolerance, "cache, {rope_spec:?}");
+            let (want, got) = (values(mixed), values(mixed_at_once));
+            assert!(off(&got, &want) <= tolerance, "{rope_spec:?}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::{
-    AttentionSpec, Draw, Matrix, Norm, RopeSpec, add_norm, attention, choose, draws, rope,
-    shared_from,
+    AttentionSpec, Draw, Matrix, Norm, RopeSpec, add_norm, choose, draws, shared_from,
+    turning_attention,
 };
 
 use crate::begun::Begun;
@@ -186,7 +186,6 @@ impl Decoder {
         let cache = self.cache[index]
             .take()
             .expect("every step puts the cache back");
-        let (qkv, cache) = self.rotate(index, qkv, cache, rows);
         let spec = AttentionSpec {
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -198,7 +197,14 @@ impl Decoder {
             alone: rows.numbers.alone,
             longest: rows.numbers.longest,
         };
-        let mixed = attention(&qkv, &cache, &rows.places, &rows.tables, spec); // [rows, heads · head_dim]
+        let which = config.layers[index].rope;
+        let frequencies = self.frequencies.get(which).unwrap_or(&self.none);
+        let unit = self.none.clone().reshape([1, 1]);
+        let turns = (frequencies, layer.qk_gains.as_ref().unwrap_or(&unit));
+        let (places, tables) = (&rows.places, &rows.tables);
+        let rope = self.rope(index);
+        // mixed: [rows, heads · head_dim]
+        let (qkv, cache, mixed) = turning_attention(qkv, cache, places, tables, turns, rope, spec);
         self.cache[index] = Some(cache);
         used.qkv = Some(qkv);
 
@@ -228,39 +234,22 @@ impl Decoder {
         x
     }
 
-    /// Query and key norms, rotary positions, and the write to the cache.
-    fn rotate(
-        &self,
-        index: usize,
-        qkv: Tensor<2>,
-        cache: Tensor<3>,
-        rows: &Rows,
-    ) -> (Tensor<2>, Tensor<3>) {
+    /// How a layer's queries and keys are normalised and turned.
+    fn rope(&self, index: usize) -> RopeSpec {
         let (config, which) = (&self.config, self.config.layers[index].rope);
-        let gains = &self.layers[index].qk_gains;
         let table = config.ropes.get(which);
         let eps = match config.norm {
             Norm::Rms { eps } | Norm::Layer { eps } => eps,
         };
-        let spec = RopeSpec {
+        RopeSpec {
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             pairs: table.map_or(0, |rope| rope.frequencies.len()),
             interleaved: table.is_some_and(|rope| rope.interleaved),
             magnitude: table.map_or(1.0, |rope| rope.magnitude),
-            qk_norm: gains.as_ref().map(|_| eps),
-        };
-        let frequencies = self.frequencies.get(which).unwrap_or(&self.none);
-        let unit = self.none.clone().reshape([1, 1]);
-        rope(
-            qkv,
-            cache,
-            &rows.places,
-            frequencies,
-            gains.as_ref().unwrap_or(&unit),
-            spec,
-        )
+            qk_norm: self.layers[index].qk_gains.as_ref().map(|_| eps),
+        }
     }
 
     pub(crate) fn check(&self, step: &Step) -> Result<(), Error> {

@@ -160,6 +160,21 @@ impl Kernels for Flex {
         tensor(mixed, [rows.len() / 3, spec.heads * spec.head_dim])
     }
 
+    fn turning_attention(
+        qkv: FlexTensor,
+        cache: FlexTensor,
+        rows: FlexTensor,
+        tables: FlexTensor,
+        frequencies: &FlexTensor,
+        gains: &FlexTensor,
+        rope: RopeSpec,
+        spec: AttentionSpec,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (qkv, cache) = Self::rope(qkv, cache, rows.clone(), frequencies, gains, rope);
+        let mixed = Self::attention(&qkv, &cache, rows, tables, spec);
+        (qkv, cache, mixed)
+    }
+
     fn add_norm(mut x: FlexTensor, y: &FlexTensor, gains: &FlexTensor, norm: Norm) -> FlexTensor {
         let _span = enter(Track::Kernels, || "add_norm".into());
         let width = columns(&x);

@@ -119,6 +119,11 @@ pub fn give_up_drawing(device: &Device) {
     note(device, Fault::Drawing);
 }
 
+/// See [`give_up_turning`](super::give_up_turning).
+pub fn give_up_turning(device: &Device) {
+    note(device, Fault::Turning);
+}
+
 fn note(device: &Device, fault: Fault) {
     if let DispatchDevice::Cube(cube) = device.as_dispatch() {
         fault.note(cube);

@@ -10,8 +10,9 @@ use cubecl::prelude::*;
 
 use super::choice::Class;
 use super::input::safe_tanh;
+use super::rope::{Rope, Turning, TurningLaunch, take_row};
 use super::{CubeTensor, UNITS_1D, columns, empty, rows, spread};
-use crate::AttentionSpec;
+use crate::{AttentionSpec, RopeSpec};
 
 /// Queries of a workgroup, at most.
 const QUERIES: usize = 8;
@@ -104,8 +105,8 @@ struct Split {
     span: usize,
 }
 
-/// The places that come from `rows` and `tables` are held inside their buffers: the kernel is
-/// launched without the device's own checks.
+/// A step's rows as they are after [`rope`](super::rope). The places that come from `rows` and `tables` are held
+/// inside their buffers: the kernels are launched without the device's own checks.
 #[cube(launch_unchecked)]
 fn attention_kernel<C: Float>(
     out: &mut [f32],
@@ -123,6 +124,111 @@ fn attention_kernel<C: Float>(
     #[comptime] spec: Attention,
     #[define(C)] _cache: ElemType,
 ) {
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.head_dim));
+    attend(
+        out,
+        qkv,
+        cache,
+        rows,
+        tables,
+        &mut queries,
+        count,
+        slots,
+        blocks,
+        window,
+        scale,
+        cap,
+        split,
+        spec,
+        false,
+    );
+}
+
+/// Rows of sequences of their own, before [`rope`](super::rope): each workgroup turns what it reads.
+#[cube(launch_unchecked)]
+fn turning_kernel<C: Float>(
+    out: &mut [f32],
+    qkv: &[f32],
+    cache: &mut [C],
+    rows: &[i32],
+    tables: &[i32],
+    frequencies: &[f32],
+    gains: &[f32],
+    count: usize,
+    slots: usize,
+    blocks: usize,
+    window: usize,
+    scale: f32,
+    cap: f32,
+    split: Split,
+    turning: Turning,
+    #[comptime] spec: Attention,
+    #[comptime] turns: Rope,
+    #[define(C)] _cache: ElemType,
+) {
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.head_dim));
+    let groups = comptime!(spec.heads / spec.share);
+    let head = CUBE_POS / split.parts % groups * comptime!(spec.share);
+    let row = CUBE_POS / split.parts / groups;
+    if row < count {
+        let kv_head = head / comptime!(spec.heads / spec.kv_heads);
+        take_row(
+            &mut queries,
+            qkv,
+            cache,
+            rows,
+            frequencies,
+            gains,
+            row,
+            head,
+            kv_head,
+            slots,
+            scale,
+            turning,
+            comptime!(spec.share),
+            comptime!(spec.units),
+            turns,
+        );
+    }
+    sync_storage();
+    attend(
+        out,
+        qkv,
+        &*cache,
+        rows,
+        tables,
+        &mut queries,
+        count,
+        slots,
+        blocks,
+        window,
+        scale,
+        cap,
+        split,
+        spec,
+        true,
+    );
+}
+
+/// `taken`: the row's queries are in place.
+#[cube]
+fn attend<C: Float>(
+    out: &mut [f32],
+    qkv: &[f32],
+    cache: &[C],
+    rows: &[i32],
+    tables: &[i32],
+    queries: &mut Shared<[f32]>,
+    count: usize,
+    slots: usize,
+    blocks: usize,
+    window: usize,
+    scale: f32,
+    cap: f32,
+    split: Split,
+    #[comptime] spec: Attention,
+    #[comptime] taken: bool,
+) {
     let (dim, units) = comptime!((spec.head_dim, spec.units));
     let width = comptime!(spec.share * spec.head_dim);
     let groups = comptime!(spec.heads / spec.share);
@@ -132,7 +238,6 @@ fn attention_kernel<C: Float>(
     let kv_head = head / comptime!(spec.heads / spec.kv_heads);
     let unit = UNIT_POS as usize;
 
-    let mut queries = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.head_dim));
     let mut places = Shared::<[u32]>::new_slice(comptime!(spec.chunk()));
     // An invocation's largest score of a query; of all so far, and what the sums shrink by for it.
     let mut peaks = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.units));
@@ -170,12 +275,14 @@ fn attention_kernel<C: Float>(
         from = max(from, part * split.span);
         to = min(to, (part + 1) * split.span);
 
-        let mut i = unit;
-        while i < comptime!(spec.queries() * spec.head_dim) {
-            let at = (row + min(i / width, run - 1))
-                * comptime!((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
-            queries[i] = qkv[at + head * dim + i % width] * scale;
-            i += units;
+        if comptime!(!taken) {
+            let mut i = unit;
+            while i < comptime!(spec.queries() * spec.head_dim) {
+                let at = (row + min(i / width, run - 1))
+                    * comptime!((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
+                queries[i] = qkv[at + head * dim + i % width] * scale;
+                i += units;
+            }
         }
         if unit < comptime!(spec.queries()) {
             tops[unit] = UNSEEN;
@@ -381,22 +488,50 @@ pub fn attention(
     tables: CubeTensor,
     spec: AttentionSpec,
 ) -> CubeTensor {
+    let (class, parts) = plan(qkv, spec);
+    run(qkv, cache, table, tables, spec, None, class, parts)
+}
+
+/// [`rope`](super::rope::rope) and [`attention`] at once, of rows that are of a sequence each.
+pub fn turning_attention(
+    qkv: &CubeTensor,
+    cache: &CubeTensor,
+    table: CubeTensor,
+    tables: CubeTensor,
+    turns: Turns,
+    spec: AttentionSpec,
+) -> CubeTensor {
+    let (class, parts) = plan(qkv, spec);
+    run(qkv, cache, table, tables, spec, Some(turns), class, parts)
+}
+
+/// How queries and keys are turned.
+#[derive(Clone, Copy)]
+pub struct Turns<'a> {
+    pub frequencies: &'a CubeTensor,
+    pub gains: &'a CubeTensor,
+    pub spec: RopeSpec,
+}
+
+/// The class of the device, and parts of a context.
+fn plan(qkv: &CubeTensor, spec: AttentionSpec) -> (Class, usize) {
     let class = Class::of(qkv.client.properties());
     let shared = spec.alone && shared_from(class).is_some_and(|from| spec.longest > from);
     let parts = match shared {
         true => spec.longest.div_ceil(PART).min(PARTS),
         false => 1,
     };
-    run(qkv, cache, table, tables, spec, class, parts)
+    (class, parts)
 }
 
-/// [`attention`] as on such a device, with the context in so many parts.
+/// Attention as on such a device, with the context in so many parts.
 pub fn run(
     qkv: &CubeTensor,
     cache: &CubeTensor,
     table: CubeTensor,
     tables: CubeTensor,
     spec: AttentionSpec,
+    turns: Option<Turns>,
     class: Class,
     parts: usize,
 ) -> CubeTensor {
@@ -410,8 +545,17 @@ pub fn run(
         && table.meta.shape().num_elements() >= 3 * count
         && tables.meta.shape().num_elements() > 0
         && cache.meta.shape()[1] > 0;
+    let turnable = turns.is_none_or(|turns| {
+        let gains = turns.gains.meta.shape().num_elements();
+        spec.alone
+            && turns.frequencies.meta.shape().num_elements() >= turns.spec.pairs
+            && (turns.spec.qk_norm.is_none() || gains >= 2 * spec.head_dim)
+            && 2 * turns.spec.pairs <= spec.head_dim
+            && (turns.spec.heads, turns.spec.kv_heads, turns.spec.head_dim)
+                == (spec.heads, spec.kv_heads, spec.head_dim)
+    });
     assert!(
-        fits,
+        fits && turnable,
         "attention: {qkv:?}, {cache:?}, {table:?}, {tables:?} for {spec:?}"
     );
     let plan = Attention::new(spec, class, parts > 1);
@@ -425,30 +569,54 @@ pub fn run(
         true => empty(qkv, [heads, parts * plan.part()]),
         false => out.clone(),
     };
+    let client = &qkv.client;
+    let grid = spread(count.div_ceil(plan.rows) * (spec.heads / plan.share) * parts);
+    let units = CubeDim::new_1d(plan.units as u32);
+    let (slots, blocks) = (cache.meta.shape()[1], columns(&tables).1);
+    let window = spec.window.unwrap_or(u32::MAX as usize);
+    let cap = spec.softcap.unwrap_or(1.0);
+    let split = SplitLaunch::new(parts, span);
+    let precision = dtype_to_storage_type(cache.dtype);
+    let (to, from) = (
+        sums.clone().into_buffer_arg(),
+        qkv.clone().into_buffer_arg(),
+    );
+    let (cache, table) = (cache.clone().into_buffer_arg(), table.into_buffer_arg());
+    let tables = tables.into_buffer_arg();
     // SAFETY: `row < count` bounds the addresses in `qkv`, `rows`, `out` and the parts; the entry of
-    // `tables` is clamped to its last and the slot to the cache's last, so that each of a slot's columns is
-    // inside the keys, and `slots` rows further inside the values. Sizes were just checked. Workgroup
-    // memory is indexed below the sizes it is made with.
+    // `tables` is clamped to its last and the slots to the cache's last, so that each of a slot's columns is
+    // inside the keys, and `slots` rows further inside the values; there is a frequency for each pair, and a gain for
+    // each column where there are some. Sizes were just checked. Workgroup memory is indexed below the sizes it is made with.
     unsafe {
-        attention_kernel::launch_unchecked(
-            &qkv.client,
-            spread(count.div_ceil(plan.rows) * (spec.heads / plan.share) * parts),
-            CubeDim::new_1d(plan.units as u32),
-            sums.clone().into_buffer_arg(),
-            qkv.clone().into_buffer_arg(),
-            cache.clone().into_buffer_arg(),
-            table.into_buffer_arg(),
-            tables.clone().into_buffer_arg(),
-            count,
-            cache.meta.shape()[1],
-            columns(&tables).1,
-            spec.window.unwrap_or(u32::MAX as usize),
-            spec.scale,
-            spec.softcap.unwrap_or(1.0),
-            SplitLaunch::new(parts, span),
-            plan,
-            dtype_to_storage_type(cache.dtype),
-        )
+        match turns {
+            None => attention_kernel::launch_unchecked(
+                client, grid, units, to, from, cache, table, tables, count, slots, blocks, window,
+                spec.scale, cap, split, plan, precision,
+            ),
+            Some(turns) => turning_kernel::launch_unchecked(
+                client,
+                grid,
+                units,
+                to,
+                from,
+                cache,
+                table,
+                tables,
+                turns.frequencies.clone().into_buffer_arg(),
+                turns.gains.clone().into_buffer_arg(),
+                count,
+                slots,
+                blocks,
+                window,
+                spec.scale,
+                cap,
+                split,
+                TurningLaunch::new(turns.spec.magnitude, turns.spec.qk_norm.unwrap_or(0.0)),
+                plan,
+                Rope::new(turns.spec),
+                precision,
+            ),
+        }
     };
     if plan.split {
         // SAFETY: `head < heads` bounds the addresses in both buffers, whose sizes are above.

@@ -81,6 +81,8 @@ impl Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Product(Way),
+    /// Of queries and keys in one kernel with attention.
+    Turning,
     Recording,
     Drawing,
 }

@@ -152,6 +152,35 @@ impl Kernels for Cube {
         )
     }
 
+    fn turning_attention(
+        qkv: FloatTensor<Self>,
+        cache: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        tables: IntTensor<Self>,
+        frequencies: &FloatTensor<Self>,
+        gains: &FloatTensor<Self>,
+        rope: RopeSpec,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        if !spec.alone || Fault::Turning.is_known(&qkv.device) {
+            let (qkv, cache) = Self::rope(qkv, cache, rows.clone(), frequencies, gains, rope);
+            let mixed = Self::attention(&qkv, &cache, rows, tables, spec);
+            return (qkv, cache, mixed);
+        }
+        check(&[&qkv, &cache, &rows, &tables, frequencies, gains]);
+        let turns = attention::Turns {
+            frequencies,
+            gains,
+            spec: rope,
+        };
+        let mixed = launch(
+            &qkv.client,
+            || "rope, attention".into(),
+            || attention::turning_attention(&qkv, &cache, rows, tables, turns, spec),
+        );
+        (qkv, cache, mixed)
+    }
+
     fn add_norm(
         x: FloatTensor<Self>,
         y: &FloatTensor<Self>,

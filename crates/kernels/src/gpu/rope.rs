@@ -1,25 +1,38 @@
-//! Head norms, rotation, and the cache write.
+//! Head norms, rotation, and the cache write; or the same for one row in front of [`attention`](super::attention), which
+//! saves a launch a layer.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::cubecl;
 use cubecl::prelude::*;
 
-use super::norm::total;
 use super::{CubeTensor, rows, spread};
 use crate::RopeSpec;
 
 /// Invocations of a head.
 const UNITS: usize = 32;
 
-/// What the kernel is compiled for.
+/// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Rope {
+pub struct Rope {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
     pairs: usize,
     interleaved: bool,
     qk_norm: bool,
+}
+
+impl Rope {
+    pub fn new(spec: RopeSpec) -> Rope {
+        Rope {
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            pairs: spec.pairs,
+            interleaved: spec.interleaved,
+            qk_norm: spec.qk_norm.is_some(),
+        }
+    }
 }
 
 /// Sine and cosine of an angle.
@@ -38,6 +51,77 @@ fn turn(angle: f32) -> Turn {
     Turn {
         sin: rest.sin(),
         cos: rest.cos(),
+    }
+}
+
+/// What a head is multiplied with for its norm. Sums have one order, however many invocations add up.
+#[cube]
+fn head_factor(
+    qkv: &[f32],
+    start: usize,
+    eps: f32,
+    #[comptime] dim: usize,
+    #[comptime] units: usize,
+) -> f32 {
+    let mut partials = Shared::<[f32]>::new_slice(UNITS);
+    let mut first = UNIT_POS as usize;
+    while first < UNITS {
+        let mut squares = 0.0f32;
+        let mut i = first;
+        while i < dim {
+            squares += qkv[start + i] * qkv[start + i];
+            i += UNITS;
+        }
+        partials[first] = squares;
+        first += units;
+    }
+    sync_cube();
+    let mut sum = 0.0f32;
+    for i in 0..UNITS {
+        sum += partials[i];
+    }
+    1.0 / (sum / comptime!(dim as f32) + eps).sqrt()
+}
+
+/// Two numbers that are turned together, and where they lie in their head.
+#[derive(CubeType, Clone, Copy)]
+struct Pair {
+    a: usize,
+    b: usize,
+    x: f32,
+    y: f32,
+}
+
+/// A pair of the head that begins at `start`, normalised and turned.
+#[cube]
+fn turned(
+    qkv: &[f32],
+    start: usize,
+    gains: &[f32],
+    gain: usize,
+    factor: f32,
+    pair: usize,
+    angle: f32,
+    magnitude: f32,
+    #[comptime] spec: Rope,
+) -> Pair {
+    let (a, b) = if comptime!(spec.interleaved) {
+        (pair * 2, pair * 2 + 1)
+    } else {
+        (pair, pair + comptime!(spec.pairs))
+    };
+    let mut x = qkv[start + a];
+    let mut y = qkv[start + b];
+    if comptime!(spec.qk_norm) {
+        x *= factor * gains[gain + a];
+        y *= factor * gains[gain + b];
+    }
+    let turn = turn(angle);
+    Pair {
+        a: a,
+        b: b,
+        x: (x * turn.cos - y * turn.sin) * magnitude,
+        y: (y * turn.cos + x * turn.sin) * magnitude,
     }
 }
 
@@ -76,38 +160,22 @@ fn rope_kernel<C: Float>(
 
         let mut factor = 1.0f32;
         if comptime!(spec.qk_norm) {
-            let mut squares = 0.0f32;
-            let mut i = UNIT_POS as usize;
-            while i < dim {
-                squares += qkv[start + i] * qkv[start + i];
-                i += UNITS;
-            }
-            factor = 1.0 / (total(squares, UNITS) / comptime!(dim as f32) + eps).sqrt();
+            factor = head_factor(&*qkv, start, eps, dim, UNITS);
         }
 
         let pairs = select(is_value, 0, comptime!(spec.pairs));
         let gain = select(is_key, dim, 0);
         let mut pair = UNIT_POS as usize;
         while pair < pairs {
-            let (a, b) = if comptime!(spec.interleaved) {
-                (pair * 2, pair * 2 + 1)
-            } else {
-                (pair, pair + comptime!(spec.pairs))
-            };
-            let mut x = qkv[start + a];
-            let mut y = qkv[start + b];
-            if comptime!(spec.qk_norm) {
-                x *= factor * gains[gain + a];
-                y *= factor * gains[gain + b];
-            }
-            let turn = turn(position * frequencies[pair]);
-            let turned_x = (x * turn.cos - y * turn.sin) * magnitude;
-            let turned_y = (y * turn.cos + x * turn.sin) * magnitude;
-            qkv[start + a] = turned_x;
-            qkv[start + b] = turned_y;
+            let angle = position * frequencies[pair];
+            let it = turned(
+                &*qkv, start, gains, gain, factor, pair, angle, magnitude, spec,
+            );
+            qkv[start + it.a] = it.x;
+            qkv[start + it.b] = it.y;
             if is_key {
-                cache[cached + a] = C::cast_from(turned_x);
-                cache[cached + b] = C::cast_from(turned_y);
+                cache[cached + it.a] = C::cast_from(it.x);
+                cache[cached + it.b] = C::cast_from(it.y);
             }
             pair += UNITS;
         }
@@ -124,6 +192,115 @@ fn rope_kernel<C: Float>(
             }
             i += UNITS;
         }
+    }
+}
+
+/// Numbers of a [`RopeSpec`] that no kernel is compiled for.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Turning {
+    pub magnitude: f32,
+    pub eps: f32,
+}
+
+/// Some query heads of a row from `head` on into workgroup memory, scaled, and the key and value of `kv_head` into the cache,
+/// where a workgroup reads them after a barrier. Others may write the same numbers there.
+#[cube]
+pub fn take_row<C: Float>(
+    queries: &mut Shared<[f32]>,
+    qkv: &[f32],
+    cache: &mut [C],
+    rows: &[i32],
+    frequencies: &[f32],
+    gains: &[f32],
+    row: usize,
+    head: usize,
+    kv_head: usize,
+    slots: usize,
+    scale: f32,
+    turning: Turning,
+    #[comptime] share: usize,
+    #[comptime] units: usize,
+    #[comptime] spec: Rope,
+) {
+    let dim = comptime!(spec.head_dim);
+    let unit = UNIT_POS as usize;
+    let first = row * comptime!((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
+    let position = f32::cast_from(rows[row * 3]);
+    let slot = min(rows[row * 3 + 1] as usize, slots - 1);
+    let cached = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
+    let key = first + (comptime!(spec.heads) + kv_head) * dim;
+    #[unroll]
+    for h in 0..share {
+        let start = first + (head + h) * dim;
+        let mut factor = 1.0f32;
+        if comptime!(spec.qk_norm) {
+            factor = head_factor(qkv, start, turning.eps, dim, units);
+        }
+        let mut pair = unit;
+        while pair < comptime!(spec.pairs) {
+            let angle = position * frequencies[pair];
+            let it = turned(
+                qkv,
+                start,
+                gains,
+                0,
+                factor,
+                pair,
+                angle,
+                turning.magnitude,
+                spec,
+            );
+            queries[comptime!(h * spec.head_dim) + it.a] = it.x * scale;
+            queries[comptime!(h * spec.head_dim) + it.b] = it.y * scale;
+            pair += units;
+        }
+        let mut i = comptime!(spec.pairs * 2) + unit;
+        while i < dim {
+            let mut x = qkv[start + i];
+            if comptime!(spec.qk_norm) {
+                x *= factor * gains[i];
+            }
+            queries[comptime!(h * spec.head_dim) + i] = x * scale;
+            i += units;
+        }
+    }
+    let mut factor = 1.0f32;
+    if comptime!(spec.qk_norm) {
+        factor = head_factor(qkv, key, turning.eps, dim, units);
+    }
+    let mut pair = unit;
+    while pair < comptime!(spec.pairs) {
+        let angle = position * frequencies[pair];
+        let it = turned(
+            qkv,
+            key,
+            gains,
+            dim,
+            factor,
+            pair,
+            angle,
+            turning.magnitude,
+            spec,
+        );
+        cache[cached + it.a] = C::cast_from(it.x);
+        cache[cached + it.b] = C::cast_from(it.y);
+        pair += units;
+    }
+    let mut i = comptime!(spec.pairs * 2) + unit;
+    while i < dim {
+        let mut x = qkv[key + i];
+        if comptime!(spec.qk_norm) {
+            x *= factor * gains[dim + i];
+        }
+        cache[cached + i] = C::cast_from(x);
+        i += units;
+    }
+    let value = key + comptime!(spec.kv_heads * spec.head_dim);
+    let mut i = unit;
+    while i < dim {
+        let at = slots * comptime!(spec.kv_heads * spec.head_dim) + cached + i;
+        cache[at] = C::cast_from(qkv[value + i]);
+        i += units;
     }
 }
 
@@ -150,14 +327,7 @@ pub fn rope(
         slots,
         spec.magnitude,
         spec.qk_norm.unwrap_or(0.0),
-        Rope {
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            pairs: spec.pairs,
-            interleaved: spec.interleaved,
-            qk_norm: spec.qk_norm.is_some(),
-        },
+        Rope::new(spec),
         dtype_to_storage_type(cache.dtype),
     );
     (qkv, cache)

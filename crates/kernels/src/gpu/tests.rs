@@ -16,7 +16,7 @@ use super::{CubeTensor, MAX_BINDINGS};
 use crate::matrix::pad_blocks;
 use crate::sample::{Random, matrix};
 use crate::{
-    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Norm, adapters,
+    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Norm, RopeSpec, adapters,
     reference, select, self_test,
 };
 
@@ -145,11 +145,12 @@ impl Context {
         )
     }
 
-    /// Of the rows from `first` on.
+    /// Of the rows from `first` on, which `turns` tells how to turn.
     fn found(
         &self,
         rows: &[[i32; 3]],
         first: usize,
+        turns: Option<RopeSpec>,
         class: Class,
         parts: usize,
         device: &CubeDevice,
@@ -171,18 +172,33 @@ impl Context {
             TensorData::new(self.cache.clone(), [2, 2 * BLOCKS * BLOCK, columns]),
             device,
         );
+        let frequencies = upload(&frequencies(head_dim), [1, head_dim / 2], device);
+        let gains = upload(&vec![0.7; 2 * head_dim], [2, head_dim], device);
+        let turns = turns.map(|spec| attention::Turns {
+            frequencies: &frequencies,
+            gains: &gains,
+            spec,
+        });
         let out = attention::run(
             &upload(qkv, [rows.len(), width], device),
             &cache,
             ints(rows.as_flattened(), 3),
             ints(&self.tables, BLOCKS),
             self.spec,
+            turns,
             class,
             parts,
         );
         let data = block_on(Cube::float_into_data(out)).expect("the device answers");
         data.try_to_vec::<f32>().expect("f32")
     }
+}
+
+fn frequencies(head_dim: usize) -> Vec<f32> {
+    let pairs = head_dim / 2;
+    (0..pairs)
+        .map(|pair| 1e4f32.powf(-(pair as f32) / pairs as f32))
+        .collect()
 }
 
 /// Two answers and chunks of their prompts in one step, at both ends of a part and of a chunk.
@@ -223,12 +239,60 @@ fn attention_is_the_reference_on_every_class_of_device_and_in_parts() {
                 ..context.spec
             };
             let want = context.reference(&rows);
-            let found = context.found(&rows, 0, class, parts, &device);
+            let found = context.found(&rows, 0, None, class, parts, &device);
             for (i, (found, want)) in found.iter().zip(&want).enumerate() {
                 let spec = context.spec;
                 assert!(
                     (found - want).abs() <= 1e-4,
                     "{class:?}, {parts} parts, {spec:?}: element {i} is {found}, not {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_turns_what_it_reads_on_every_class_of_device_and_in_parts() {
+    let Some((_, device)) = vulkan() else { return };
+    let mut random = Random(24);
+    for (heads, head_dim, pairs, qk_norm) in [
+        ([9, 3], 64, 32, None),
+        ([4, 1], 256, 128, Some(1e-6)),
+        ([11, 1], 80, 20, Some(1e-6)),
+        ([2, 2], 33, 0, None),
+    ] {
+        for (class, parts) in [
+            (Class::Software, 1),
+            (Class::Workgroups, 1),
+            (Class::Planes(32), 2),
+            (Class::Planes(32), 11),
+        ] {
+            let mut context = Context::new(2, heads, head_dim, &mut random);
+            context.spec.alone = true;
+            let slot = |sequence: usize, position: usize| {
+                let block = context.tables[sequence * BLOCKS + position / BLOCK] as usize;
+                (block * BLOCK + position % BLOCK) as i32
+            };
+            let rows = [[699, slot(0, 699), 0], [28, slot(1, 28), 1]];
+            let turns = RopeSpec {
+                heads: heads[0],
+                kv_heads: heads[1],
+                head_dim,
+                pairs,
+                interleaved: pairs % 20 == 0,
+                magnitude: 1.1,
+                qk_norm,
+            };
+            let found = context.found(&rows, 0, Some(turns), class, parts, &device);
+            let gains = vec![0.7; 2 * head_dim];
+            let (qkv, cache) = (&mut context.qkv, &mut context.cache);
+            let frequencies = frequencies(head_dim);
+            reference::rope(qkv, cache, rows.as_flattened(), &frequencies, &gains, turns);
+            let want = context.reference(&rows);
+            for (i, (found, want)) in found.iter().zip(&want).enumerate() {
+                assert!(
+                    (found - want).abs() <= 1e-4,
+                    "{class:?}, {parts} parts, {turns:?}: element {i} is {found}, not {want}"
                 );
             }
         }
@@ -242,10 +306,11 @@ fn on_a_gpu_in_software_attention_does_not_depend_on_the_rows_beside_it() {
     for window in [None, Some(5), Some(70)] {
         let mut context = Context::new(rows.len(), [6, 2], 64, &mut Random(23));
         context.spec.window = window;
-        let together = context.found(&rows, 0, Class::Software, 1, &device);
+        let together = context.found(&rows, 0, None, Class::Software, 1, &device);
         context.spec.alone = true;
-        let each = (rows.iter().enumerate())
-            .flat_map(|(first, row)| context.found(&[*row], first, Class::Software, 1, &device));
+        let each = (rows.iter().enumerate()).flat_map(|(first, row)| {
+            context.found(&[*row], first, None, Class::Software, 1, &device)
+        });
         assert_eq!(together, each.collect::<Vec<_>>(), "{window:?}");
     }
 }
