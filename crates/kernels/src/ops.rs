@@ -1,8 +1,9 @@
-//! The contract: seven operations, the same on every device.
+//! The contract: eight operations, the same on every device.
 //!
-//! A decoder layer is `linear` (norm + QKV), `rope`, `attention`, `linear` (output + residual),
-//! `linear` (norm + gate and up), `linear` (activation + down + residual): six calls. Where rows have
-//! adapters, `low_rank` follows each `linear`; `choose` ends a step. Tensors are row-major `f32` unless said otherwise; the plain meaning of each is in `reference`.
+//! A decoder layer is `linear` (norm + QKV), `turning_attention` (which is `rope` and `attention`), `linear` (output +
+//! residual), `linear` (norm + gate and up), `linear` (activation + down + residual): five calls. Where rows have adapters,
+//! `low_rank` follows each `linear`; `embed` begins a step and `choose` ends it. Tensors are row-major `f32` unless said otherwise; the
+//! plain meaning of each is in `reference`.
 
 use std::fmt;
 

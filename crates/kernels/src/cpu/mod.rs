@@ -67,6 +67,27 @@ fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, Shape::new(shape)))
 }
 
+/// The first of the best logits, −1 where these are no finite numbers. Lanes side by side become vectors; a search that keeps
+/// the place with each logit does not.
+fn best(logits: &[f32]) -> i32 {
+    let (lanes, rest) = logits.as_chunks::<16>();
+    let mut tops = [f32::NEG_INFINITY; 16];
+    for lane in lanes {
+        for (top, logit) in tops.iter_mut().zip(lane) {
+            *top = top.max(*logit);
+        }
+    }
+    let top = tops
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    let place = logits.iter().position(|logit| *logit == top);
+    place
+        .filter(|_| top.is_finite())
+        .map_or(-1, |place| place as i32)
+}
+
 fn columns(tensor: &FlexTensor) -> usize {
     let shape = tensor.shape();
     shape[shape.num_dims() - 1]
@@ -212,9 +233,15 @@ impl Kernels for Flex {
         drawn: bool,
     ) -> FlexTensor {
         let _span = enter(Track::Kernels, || "choose".into());
-        let vocab = columns(logits);
-        let draws = drawn.then(|| slice::<i32>(&draws));
-        reference::choose(slice_mut(&mut tokens), slice(logits), vocab, draws);
+        let (vocab, logits) = (columns(logits), slice::<f32>(logits));
+        let chosen = slice_mut::<i32>(&mut tokens);
+        match drawn {
+            true => reference::choose(chosen, logits, vocab, Some(slice(&draws))),
+            false => {
+                let rows = chosen.iter_mut().zip(logits.chunks(vocab));
+                rows.for_each(|(token, logits)| *token = best(logits));
+            }
+        }
         tokens
     }
 }
