@@ -73,7 +73,8 @@ impl Sampler {
         let unit = (self.unit(ahead) as f32).min(1.0 - f32::EPSILON / 2.0);
         Some(Draw {
             temperature: s.temperature,
-            top_k: s.top_k as u32,
+            // More than any vocabulary: all.
+            top_k: u32::try_from(s.top_k).unwrap_or(0),
             top_p: s.top_p,
             min_p: s.min_p,
             unit,

@@ -59,14 +59,14 @@ impl Decoder {
                 (answer, None, first)
             }
         };
-        self.begun.push_back(Begun::new(
-            answer,
+        self.begun.push_back(Begun {
+            pending: Pending::of(answer),
             want,
-            step.outputs.len(),
+            outputs: step.outputs.len(),
             replayed,
             first,
-            span,
-        ));
+            _span: span,
+        });
         Ok(())
     }
 
@@ -86,15 +86,14 @@ impl Decoder {
         };
         let span = enter(Track::Host, || "following step".into());
         let answer = self.replay(shape, numbers, true)?;
-        let begun = Begun::new(
-            Some(answer),
-            Want::Tokens,
-            step.outputs.len(),
-            Some(shape),
-            None,
-            span,
-        );
-        self.begun.push_back(begun);
+        self.begun.push_back(Begun {
+            pending: Pending::of(Some(answer)),
+            want: Want::Tokens,
+            outputs: step.outputs.len(),
+            replayed: Some(shape),
+            first: None,
+            _span: span,
+        });
         Ok(true)
     }
 
@@ -135,27 +134,13 @@ impl Decoder {
     }
 }
 
-impl Begun {
-    fn new(
-        answer: Option<Answer>,
-        want: Want,
-        outputs: usize,
-        replayed: Option<Shape>,
-        first: Option<First>,
-        span: Entered,
-    ) -> Begun {
-        let pending = match answer {
+impl Pending {
+    /// Tokens are on their way from now on, before another step can write over them.
+    fn of(answer: Option<Answer>) -> Pending {
+        match answer {
             None => Pending::Nothing,
             Some(Answer::Logits(logits)) => Pending::Logits(Box::new(logits)),
             Some(Answer::Tokens(tokens)) => Pending::Tokens(read_now(&tokens)),
-        };
-        Begun {
-            pending,
-            want,
-            outputs,
-            replayed,
-            first,
-            _span: span,
         }
     }
 }

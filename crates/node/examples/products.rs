@@ -1,5 +1,6 @@
 //! A product beside those that burn's stack has, for one row of input (a token) and for 64 (a prompt): ours on `Q4_1` and
-//! `Q8_0`, cubek's `quant_gemv`, which is for tokens, on as many bits, and burn's own on floats. `products [DEVICE]`, a GPU.
+//! `Q8_0`, cubek's `quant_gemv`, which is for tokens, on as many bits, and burn's own on as many bits and on floats.
+//! `products [DEVICE]`, a GPU.
 
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use cubecl::bytes::Bytes;
 use cubecl::client::Client;
 use cubecl::future::block_on;
 use cubecl::prelude::*;
-use cubecl::quant::scheme::{QuantValue, ScaleDtype};
+use cubecl::quant::scheme::{QuantScheme, QuantValue, ScaleDtype};
 use cubecl::std::tensor::TensorHandle;
 use cubek_matmul::routine::BlueprintStrategy;
 use cubek_matmul::tiled::quant_gemv::{
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
     for [rows, columns] in SHAPES {
         for inputs in [1, 64] {
             let x = Tensor::<2>::random([inputs, columns], Distribution::Default, device);
+            let w = Tensor::<2>::random([rows, columns], Distribution::Default, device);
             let mut line = format!("[{rows}, {columns}] x {inputs}:");
             for (format, field) in [
                 (Format::Q4_1, QuantValue::Q4S),
@@ -65,6 +67,12 @@ fn main() -> Result<()> {
                     Ok(())
                 })?;
                 line += &format!(" ours {format} {time:.0},");
+                let scheme = QuantScheme::default().with_value(field);
+                let scheme = scheme.per_block([1, BLOCK as u8], ScaleDtype::F32);
+                line += &format!(
+                    " burn {field:?} {:.0},",
+                    burn(&client, &x, &w.clone().quantize_dynamic(&scheme))?
+                );
                 if inputs > 1 {
                     continue;
                 }
@@ -81,15 +89,18 @@ fn main() -> Result<()> {
                     Err(error) => format!(" cubek {field:?}: {error},"),
                 };
             }
-            let w = Tensor::<2>::random([columns, rows], Distribution::Default, device);
-            let time = time(&client, || {
-                x.clone().matmul(w.clone());
-                Ok(())
-            })?;
-            println!("{line} burn F32 {time:.0}");
+            println!("{line} burn F32 {:.0}", burn(&client, &x, &w)?);
         }
     }
     Ok(())
+}
+
+/// burn's product with the weights as it has them.
+fn burn(client: &Client, x: &Tensor<2>, w: &Tensor<2>) -> Result<f64> {
+    time(client, || {
+        x.clone().matmul(w.clone().transpose());
+        Ok(())
+    })
 }
 
 /// cubek's product of packed weights; what it says where it has none of this shape.

@@ -1,7 +1,7 @@
 //! Steps that a GPU has recorded: the same numbers as when each operation is handed over.
 #![cfg(feature = "gpu")]
 
-use tinderbox_kernels::{Choice, on_cpu, select, shared_from};
+use tinderbox_kernels::{Choice, on_cpu, reference, select, shared_from};
 use tinderbox_model::Draw;
 
 use super::*;
@@ -184,6 +184,46 @@ fn a_step_that_follows_goes_on_from_what_was_chosen() {
             let (other, some) = chosen(&checkpoint, device, true, drawn);
             assert_eq!((one, some), (other, most), "{name}");
         }
+    }
+}
+
+#[test]
+fn a_prompts_token_is_drawn_from_its_logits() {
+    let mut devices = vec![Device::flex()];
+    devices.extend(select(Choice::Gpu).ok().map(|selected| selected.device));
+    let checkpoint = longer("llama").folder().unwrap().unwrap();
+    for device in &devices {
+        let mut decoder = Answering::new(&checkpoint, device).decoder;
+        let draw = |unit| Draw {
+            temperature: 1.5,
+            top_k: 0,
+            top_p: 0.98,
+            min_p: 0.0,
+            unit,
+        };
+        // Two sequences, in another order than theirs.
+        let mut step = Step {
+            tokens: (3..12).collect(),
+            positions: vec![0, 1, 2, 3, 4, 0, 1, 2, 3],
+            sequences: vec![0, 0, 0, 0, 0, 1, 1, 1, 1],
+            tables: vec![vec![0], vec![1]],
+            outputs: vec![8, 4],
+            ..Step::default()
+        };
+        let Ok(Output::Logits(logits)) = block_on(decoder.forward(&step, Want::Logits)) else {
+            panic!("it was asked for logits");
+        };
+        step.draws = vec![draw(0.3), draw(0.8)];
+        let words: Vec<i32> = step.draws.iter().flat_map(Draw::words).collect();
+        let (mut drawn, vocab) = ([0; 2], decoder.config().vocab);
+        reference::choose(&mut drawn, &logits, vocab, Some(&words));
+        let want = drawn.map(|token| Some(token as u32)).to_vec();
+        let got = block_on(decoder.forward(&step, Want::Tokens)).unwrap();
+        assert_eq!(got, Output::Tokens(want));
+        // As many draws as outputs, or none.
+        step.draws.pop();
+        let error = block_on(decoder.forward(&step, Want::Tokens)).unwrap_err();
+        assert!(matches!(error, Error::Step(_)), "{error}");
     }
 }
 
