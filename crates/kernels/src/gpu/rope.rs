@@ -229,9 +229,16 @@ pub fn take_row<C: Float>(
     let slot = min(rows[row * 3 + 1] as usize, slots - 1);
     let cached = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
     let key = first + (comptime!(spec.heads) + kv_head) * dim;
+    // The queries, then the key.
     #[unroll]
-    for h in 0..share {
-        let start = first + (head + h) * dim;
+    for h in 0..comptime!(share + 1) {
+        let is_key = comptime!(h == share);
+        let start = if comptime!(is_key) {
+            key
+        } else {
+            first + (head + h) * dim
+        };
+        let gain = comptime!(if h == share { spec.head_dim } else { 0 });
         let mut factor = 1.0f32;
         if comptime!(spec.qk_norm) {
             factor = head_factor(qkv, start, turning.eps, dim, units);
@@ -243,57 +250,35 @@ pub fn take_row<C: Float>(
                 qkv,
                 start,
                 gains,
-                0,
+                gain,
                 factor,
                 pair,
                 angle,
                 turning.magnitude,
                 spec,
             );
-            queries[comptime!(h * spec.head_dim) + it.a] = it.x * scale;
-            queries[comptime!(h * spec.head_dim) + it.b] = it.y * scale;
+            if comptime!(is_key) {
+                cache[cached + it.a] = C::cast_from(it.x);
+                cache[cached + it.b] = C::cast_from(it.y);
+            } else {
+                queries[comptime!(h * spec.head_dim) + it.a] = it.x * scale;
+                queries[comptime!(h * spec.head_dim) + it.b] = it.y * scale;
+            }
             pair += units;
         }
         let mut i = comptime!(spec.pairs * 2) + unit;
         while i < dim {
             let mut x = qkv[start + i];
             if comptime!(spec.qk_norm) {
-                x *= factor * gains[i];
+                x *= factor * gains[gain + i];
             }
-            queries[comptime!(h * spec.head_dim) + i] = x * scale;
+            if comptime!(is_key) {
+                cache[cached + i] = C::cast_from(x);
+            } else {
+                queries[comptime!(h * spec.head_dim) + i] = x * scale;
+            }
             i += units;
         }
-    }
-    let mut factor = 1.0f32;
-    if comptime!(spec.qk_norm) {
-        factor = head_factor(qkv, key, turning.eps, dim, units);
-    }
-    let mut pair = unit;
-    while pair < comptime!(spec.pairs) {
-        let angle = position * frequencies[pair];
-        let it = turned(
-            qkv,
-            key,
-            gains,
-            dim,
-            factor,
-            pair,
-            angle,
-            turning.magnitude,
-            spec,
-        );
-        cache[cached + it.a] = C::cast_from(it.x);
-        cache[cached + it.b] = C::cast_from(it.y);
-        pair += units;
-    }
-    let mut i = comptime!(spec.pairs * 2) + unit;
-    while i < dim {
-        let mut x = qkv[key + i];
-        if comptime!(spec.qk_norm) {
-            x *= factor * gains[dim + i];
-        }
-        cache[cached + i] = C::cast_from(x);
-        i += units;
     }
     let value = key + comptime!(spec.kv_heads * spec.head_dim);
     let mut i = unit;
