@@ -122,6 +122,14 @@ impl Bench<'_> {
         });
     }
 
+    /// Where the last test failed, `fallback` takes the place of what it tested.
+    fn fall_back_to(&mut self, fallback: &str, give_up: impl FnOnce(&Device)) {
+        if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
+            give_up(self.device);
+            wrong.fallback = Some(fallback.into());
+        }
+    }
+
     async fn linear(&mut self, kernel: &'static str, format: Format, rows: usize, input: Input) {
         loop {
             self.product(kernel, format, rows, input).await;
@@ -263,7 +271,7 @@ impl Bench<'_> {
         for ((kernel, longest), (qkv_at_once, cache_at_once)) in cases.zip(at_once) {
             let attending = attention_spec(true, longest);
             let want = reference::attention(&qkv, &cache, &rows, &tables, 2, attending);
-            let (_, _, out) = turning_attention(
+            let (_, written, out) = turning_attention(
                 qkv_at_once,
                 cache_at_once,
                 &device_rows,
@@ -273,10 +281,10 @@ impl Bench<'_> {
                 attending,
             );
             self.judge(kernel, None, out, &want).await;
-            if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
-                give_up_turning(self.device);
-                wrong.fallback = Some("rope, then attention".into());
-            }
+            self.fall_back_to("rope, then attention", give_up_turning);
+            self.judge("rope and attention, cache", None, written, &cache)
+                .await;
+            self.fall_back_to("rope, then attention", give_up_turning);
         }
     }
 
@@ -312,11 +320,8 @@ impl Bench<'_> {
             let draws = words.as_ref().map(|words| self.ints(words, [2, DRAW]));
             let tokens = choose(self.ints(&[0, 0], [2]), &on_device, draws.as_ref());
             self.judge(kernel, None, tokens.float(), &want).await;
-            if words.is_some()
-                && let Some(wrong) = self.results.last_mut().filter(|test| !test.passed)
-            {
-                give_up_drawing(self.device);
-                wrong.fallback = Some("the host's sampler".into());
+            if words.is_some() {
+                self.fall_back_to("the host's sampler", give_up_drawing);
             }
         }
     }
@@ -347,10 +352,7 @@ impl Bench<'_> {
             Ok((_recording, out)) => self.judge("recording", None, out, &want).await,
             Err(detail) => self.note("recording", None, f32::INFINITY, detail),
         }
-        if let Some(wrong) = self.results.last_mut().filter(|test| !test.passed) {
-            give_up_recording(self.device);
-            wrong.fallback = Some("operations one by one".into());
-        }
+        self.fall_back_to("operations one by one", give_up_recording);
     }
 
     /// Two rows of three have adapters, one of them for two parts of three.

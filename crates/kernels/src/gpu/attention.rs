@@ -97,9 +97,20 @@ impl Attention {
     }
 }
 
-/// How a context is shared between workgroups.
+/// Numbers of a launch that no kernel is compiled for.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
-struct Split {
+struct Sizes {
+    /// Rows of the step.
+    count: usize,
+    /// Tokens that the cache holds.
+    slots: usize,
+    /// Blocks of a sequence's table.
+    blocks: usize,
+    /// Tokens that a row sees.
+    window: usize,
+    scale: f32,
+    cap: f32,
+    /// Workgroups that share a context.
     parts: usize,
     /// Tokens of a part, whole chunks.
     span: usize,
@@ -114,13 +125,7 @@ fn attention_kernel<C: Float>(
     cache: &[C],
     rows: &[i32],
     tables: &[i32],
-    count: usize,
-    slots: usize,
-    blocks: usize,
-    window: usize,
-    scale: f32,
-    cap: f32,
-    split: Split,
+    sizes: Sizes,
     #[comptime] spec: Attention,
     #[define(C)] _cache: ElemType,
 ) {
@@ -132,13 +137,7 @@ fn attention_kernel<C: Float>(
         rows,
         tables,
         &mut queries,
-        count,
-        slots,
-        blocks,
-        window,
-        scale,
-        cap,
-        split,
+        sizes,
         spec,
         false,
     );
@@ -154,13 +153,7 @@ fn turning_kernel<C: Float>(
     tables: &[i32],
     frequencies: &[f32],
     gains: &[f32],
-    count: usize,
-    slots: usize,
-    blocks: usize,
-    window: usize,
-    scale: f32,
-    cap: f32,
-    split: Split,
+    sizes: Sizes,
     turning: Turning,
     #[comptime] spec: Attention,
     #[comptime] turns: Rope,
@@ -168,9 +161,9 @@ fn turning_kernel<C: Float>(
 ) {
     let mut queries = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.head_dim));
     let groups = comptime!(spec.heads / spec.share);
-    let head = CUBE_POS / split.parts % groups * comptime!(spec.share);
-    let row = CUBE_POS / split.parts / groups;
-    if row < count {
+    let head = CUBE_POS / sizes.parts % groups * comptime!(spec.share);
+    let row = CUBE_POS / sizes.parts / groups;
+    if row < sizes.count {
         let kv_head = head / comptime!(spec.heads / spec.kv_heads);
         take_row(
             &mut queries,
@@ -182,8 +175,8 @@ fn turning_kernel<C: Float>(
             row,
             head,
             kv_head,
-            slots,
-            scale,
+            sizes.slots,
+            sizes.scale,
             turning,
             comptime!(spec.share),
             comptime!(spec.units),
@@ -198,13 +191,7 @@ fn turning_kernel<C: Float>(
         rows,
         tables,
         &mut queries,
-        count,
-        slots,
-        blocks,
-        window,
-        scale,
-        cap,
-        split,
+        sizes,
         spec,
         true,
     );
@@ -219,22 +206,16 @@ fn attend<C: Float>(
     rows: &[i32],
     tables: &[i32],
     queries: &mut Shared<[f32]>,
-    count: usize,
-    slots: usize,
-    blocks: usize,
-    window: usize,
-    scale: f32,
-    cap: f32,
-    split: Split,
+    sizes: Sizes,
     #[comptime] spec: Attention,
     #[comptime] taken: bool,
 ) {
     let (dim, units) = comptime!((spec.head_dim, spec.units));
     let width = comptime!(spec.share * spec.head_dim);
     let groups = comptime!(spec.heads / spec.share);
-    let part = CUBE_POS % split.parts;
-    let head = CUBE_POS / split.parts % groups * comptime!(spec.share);
-    let tile = CUBE_POS / split.parts / groups;
+    let part = CUBE_POS % sizes.parts;
+    let head = CUBE_POS / sizes.parts % groups * comptime!(spec.share);
+    let tile = CUBE_POS / sizes.parts / groups;
     let kv_head = head / comptime!(spec.heads / spec.kv_heads);
     let unit = UNIT_POS as usize;
 
@@ -246,7 +227,7 @@ fn attend<C: Float>(
     let mut shares = Shared::<[f32]>::new_slice(comptime!(spec.queries() * spec.chunk()));
 
     let mut row = tile * comptime!(spec.rows);
-    let end = min(row + comptime!(spec.rows), count);
+    let end = min(row + comptime!(spec.rows), sizes.count);
     while row < end {
         // The rows from here on that are of one sequence.
         let sequence = rows[row * 3 + 2];
@@ -262,25 +243,25 @@ fn attend<C: Float>(
         let mut firsts = Array::<usize>::new(comptime!(spec.rows));
         let mut lasts = Array::<usize>::new(comptime!(spec.rows));
         let last = rows[row * 3] as usize;
-        let mut from = last + 1 - min(window, last + 1);
+        let mut from = last + 1 - min(sizes.window, last + 1);
         let mut to = last + 1;
         #[unroll]
         for r in 0..comptime!(spec.rows) {
             let last = rows[(row + min(r, run - 1)) * 3] as usize;
             lasts[r] = last;
-            firsts[r] = last + 1 - min(window, last + 1);
+            firsts[r] = last + 1 - min(sizes.window, last + 1);
             from = min(from, firsts[r]);
             to = max(to, last + 1);
         }
-        from = max(from, part * split.span);
-        to = min(to, (part + 1) * split.span);
+        from = max(from, part * sizes.span);
+        to = min(to, (part + 1) * sizes.span);
 
         if comptime!(!taken) {
             let mut i = unit;
             while i < comptime!(spec.queries() * spec.head_dim) {
                 let at = (row + min(i / width, run - 1))
                     * comptime!((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
-                queries[i] = qkv[at + head * dim + i % width] * scale;
+                queries[i] = qkv[at + head * dim + i % width] * sizes.scale;
                 i += units;
             }
         }
@@ -300,7 +281,7 @@ fn attend<C: Float>(
         sync_cube();
 
         // Chunks begin at the same tokens whatever rows are here, so that sums have one order.
-        let table = sequence as usize * blocks;
+        let table = sequence as usize * sizes.blocks;
         let mut chunk = from / comptime!(spec.chunk()) * comptime!(spec.chunk());
         while chunk < to {
             // Some tokens an invocation: their scores.
@@ -313,7 +294,7 @@ fn attend<C: Float>(
                 let block = tables[entry] as usize;
                 let slot = min(
                     block * comptime!(spec.block) + token % comptime!(spec.block),
-                    slots - 1,
+                    sizes.slots - 1,
                 );
                 keys[t] = (slot * comptime!(spec.kv_heads) + kv_head) * dim;
                 places[place] = keys[t] as u32;
@@ -345,7 +326,7 @@ fn attend<C: Float>(
                 for t in 0..comptime!(spec.tokens) {
                     let mut score = scores[comptime!(q * spec.tokens + t)];
                     if comptime!(spec.softcap) {
-                        score = safe_tanh(score / cap) * cap;
+                        score = safe_tanh(score / sizes.cap) * sizes.cap;
                     }
                     let token = chunk + comptime!(t * spec.units) + unit;
                     let row = comptime!(q / spec.share);
@@ -390,7 +371,8 @@ fn attend<C: Float>(
             // Some columns an invocation: the values.
             let mut value = Array::<f32>::new(comptime!(spec.own()));
             for t in 0..min(to - chunk, comptime!(spec.chunk())) {
-                let place = slots * comptime!(spec.kv_heads * spec.head_dim) + places[t] as usize;
+                let place =
+                    sizes.slots * comptime!(spec.kv_heads * spec.head_dim) + places[t] as usize;
                 #[unroll]
                 for o in 0..comptime!(spec.own()) {
                     let column = min(unit + comptime!(o * spec.units), dim - 1);
@@ -417,7 +399,7 @@ fn attend<C: Float>(
                     + head
                     + comptime!(q % spec.share);
                 let first = if comptime!(spec.split) {
-                    (at * split.parts + part) * comptime!(spec.part())
+                    (at * sizes.parts + part) * comptime!(spec.part())
                 } else {
                     at * dim
                 };
@@ -572,10 +554,16 @@ pub fn run(
     let client = &qkv.client;
     let grid = spread(count.div_ceil(plan.rows) * (spec.heads / plan.share) * parts);
     let units = CubeDim::new_1d(plan.units as u32);
-    let (slots, blocks) = (cache.meta.shape()[1], columns(&tables).1);
-    let window = spec.window.unwrap_or(u32::MAX as usize);
-    let cap = spec.softcap.unwrap_or(1.0);
-    let split = SplitLaunch::new(parts, span);
+    let sizes = SizesLaunch::new(
+        count,
+        cache.meta.shape()[1],
+        columns(&tables).1,
+        spec.window.unwrap_or(u32::MAX as usize),
+        spec.scale,
+        spec.softcap.unwrap_or(1.0),
+        parts,
+        span,
+    );
     let precision = dtype_to_storage_type(cache.dtype);
     let (to, from) = (
         sums.clone().into_buffer_arg(),
@@ -590,8 +578,7 @@ pub fn run(
     unsafe {
         match turns {
             None => attention_kernel::launch_unchecked(
-                client, grid, units, to, from, cache, table, tables, count, slots, blocks, window,
-                spec.scale, cap, split, plan, precision,
+                client, grid, units, to, from, cache, table, tables, sizes, plan, precision,
             ),
             Some(turns) => turning_kernel::launch_unchecked(
                 client,
@@ -604,13 +591,7 @@ pub fn run(
                 tables,
                 turns.frequencies.clone().into_buffer_arg(),
                 turns.gains.clone().into_buffer_arg(),
-                count,
-                slots,
-                blocks,
-                window,
-                spec.scale,
-                cap,
-                split,
+                sizes,
                 TurningLaunch::new(turns.spec.magnitude, turns.spec.qk_norm.unwrap_or(0.0)),
                 plan,
                 Rope::new(turns.spec),
