@@ -13,6 +13,7 @@ mod format;
 mod gpu;
 mod low_rank;
 mod matrix;
+mod memory;
 mod ops;
 pub mod profile;
 mod recording;
@@ -35,6 +36,7 @@ pub use matrix::{
     Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together,
     turning_attention,
 };
+pub use memory::{Arena, unwritten};
 pub use ops::{
     Activation, AttentionSpec, Draw, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
     RopeSpec,

@@ -4,13 +4,15 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
 use crate::ops::DRAW;
-use crate::{AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec, cpu};
+use crate::{
+    Arena, AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec, cpu,
+};
 
 /// A weight matrix in the format of its file, on a device. Cloning shares the memory.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    layout: Layout,
-    words: Tensor<1, Int>,
+    pub(crate) layout: Layout,
+    pub(crate) words: Tensor<1, Int>,
 }
 
 /// Why a matrix cannot be built.
@@ -40,40 +42,38 @@ pub enum MatrixError {
     },
 }
 
-impl Matrix {
-    /// Puts a `[rows, columns]` matrix, given in the file's own bytes, on a device: there in the order
-    /// that its twin reads.
-    ///
-    /// # Errors
-    /// Where bytes and shape do not match.
-    pub fn new(layout: Layout, mut bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
+impl Layout {
+    /// Whether so many bytes are a matrix of this shape.
+    pub(crate) fn check(&self, found: usize) -> Result<(), MatrixError> {
         let Layout {
             format,
             rows,
             columns,
-        } = layout;
+        } = *self;
         let row = format
             .row_bytes(columns)
             .ok_or(MatrixError::Block { format, columns })?;
         let expected = row.saturating_mul(rows);
-        if bytes.len() != expected {
-            let found = bytes.len();
-            return Err(MatrixError::Length {
+        match found == expected {
+            true => Ok(()),
+            false => Err(MatrixError::Length {
                 format,
                 rows,
                 columns,
                 expected,
                 found,
-            });
+            }),
         }
-        let words = if on_cpu(device) {
-            cpu::pack(layout, &mut bytes);
-            whole_words(bytes)
-        } else {
-            pad_blocks(format, bytes)
-        };
-        let words = Tensor::from_data(words, (device, DType::U32));
-        Ok(Matrix { layout, words })
+    }
+}
+
+impl Matrix {
+    /// A lone matrix on a device; see [`Arena::matrix`].
+    ///
+    /// # Errors
+    /// Where bytes and shape do not match.
+    pub fn new(layout: Layout, bytes: Vec<u8>, device: &Device) -> Result<Self, MatrixError> {
+        Arena::new(device, bytes.len()).matrix(layout, bytes)
     }
 
     /// Shape and storage.
@@ -253,11 +253,11 @@ pub fn together<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T 
     }
 }
 
-/// The bytes as they are, with zeros up to a whole word.
-fn whole_words(mut bytes: Vec<u8>) -> TensorData {
+/// Bytes as words, with zeros up to a whole one.
+pub(crate) fn whole_words(mut bytes: Vec<u8>, keep: impl FnOnce(Vec<u8>) -> Bytes) -> TensorData {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     let words = bytes.len() / 4;
-    TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32)
+    TensorData::from_bytes(keep(bytes), [words], DType::U32)
 }
 
 /// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
@@ -268,7 +268,7 @@ pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> TensorData {
         format.block_bytes().next_multiple_of(4),
     );
     if from == to || format.block() == 1 {
-        return whole_words(bytes);
+        return whole_words(bytes, Bytes::from_bytes_vec);
     }
     let head = if format == Format::Q6_K { from } else { 2 };
     // Words from the start: bytes would be copied once more, to where words may lie, and a tab has

@@ -1,7 +1,7 @@
 //! One layer's weights, and its products.
 
-use burn::tensor::{Int, Tensor};
-use tinderbox_kernels::{LowRank, Matrix, With};
+use burn::tensor::{DType, Int, Tensor};
+use tinderbox_kernels::{LowRank, Matrix, With, unwritten};
 
 use crate::lora::Product;
 
@@ -41,7 +41,7 @@ impl Linear {
     pub fn apply(&self, x: &Tensor<2>, adapted: &Adapted, out: Option<Tensor<2>>) -> Tensor<2> {
         let shape = [x.dims()[0], self.width];
         let out = out.filter(|out| out.dims() == shape);
-        let out = out.unwrap_or_else(|| Tensor::empty(shape, &x.device()));
+        let out = out.unwrap_or_else(|| unwritten(shape, DType::F32, &x.device()));
         self.write(out, x, false, adapted)
     }
 

@@ -1,9 +1,12 @@
 //! A checkpoint's tensors onto a device, one at a time.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use tinderbox_kernels::{Input, Layout, LowRank, Matrix, Norm, With, flush, reference};
+use tinderbox_kernels::{
+    Arena, Input, Layout, LowRank, Matrix, Norm, With, flush, reference, unwritten,
+};
 
 use crate::decoder::Decoder;
 use crate::layer::{Layer, Linear};
@@ -48,6 +51,7 @@ impl Decoder {
             checkpoint,
             config: &checkpoint.config,
             device,
+            arena: RefCell::new(Arena::new(device, checkpoint.bytes() as usize)),
         };
         let config = loader.config;
         loader.check()?;
@@ -115,6 +119,7 @@ struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
     device: &'a Device,
+    arena: RefCell<Arena>,
 }
 
 impl Loader<'_> {
@@ -293,8 +298,7 @@ impl Loader<'_> {
                 gains: gains.cloned().unwrap_or_else(|| self.grid(vec![0.0], 1)),
                 bias: self.line(part.bias.unwrap_or_else(|| vec![0.0])),
             };
-            let matrix = Matrix::new(part.layout, part.bytes, self.device)
-                .map_err(|e| self.misfit(e.to_string()))?;
+            let matrix = self.place(part.layout, part.bytes)?;
             linear.parts.push((matrix, with, first));
         }
         Ok(linear)
@@ -322,7 +326,12 @@ impl Loader<'_> {
 
     async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
         let Part { layout, bytes, .. } = self.part(name, rows, columns).await?;
-        Matrix::new(layout, bytes, self.device).map_err(|e| self.misfit(e.to_string()))
+        self.place(layout, bytes)
+    }
+
+    fn place(&self, layout: Layout, bytes: Vec<u8>) -> Result<Matrix, Error> {
+        let matrix = self.arena.borrow_mut().matrix(layout, bytes);
+        matrix.map_err(|e| self.misfit(e.to_string()))
     }
 
     /// A norm's gain, and its bias where it is a layer norm: `[1 or 2, columns]`.
@@ -370,8 +379,7 @@ impl Loader<'_> {
         Tensor::from_data(TensorData::new(values, [rows, columns]), self.device)
     }
 
-    /// A layer's cache. A slot is written before it is read, so it begins unwritten: on the CPU the
-    /// operating system backs only the pages that are used.
+    /// A layer's cache. A slot is written before it is read.
     fn cache(&self, options: LoadOptions) -> Tensor<3> {
         let config = self.config;
         let shape = [
@@ -383,7 +391,7 @@ impl Loader<'_> {
             KvType::F16 => DType::F16,
             KvType::F32 => DType::F32,
         };
-        Tensor::empty(shape, (self.device, dtype))
+        unwritten(shape, dtype, self.device)
     }
 }
 

@@ -117,10 +117,12 @@ pub(crate) unsafe fn products<Q: Quant>(panels: &Panels, columns: usize, blocks:
         unpacked.fill::<Q>(panels, columns);
         let _tiles = Tiles::of::<Q>();
         for (b, block) in blocks.iter().enumerate() {
-            for (p, (row, _)) in panels.iter().enumerate() {
+            for (p, (row, w)) in panels.iter().enumerate() {
+                let ahead = w.as_ptr().wrapping_add(panels.ahead);
                 // Once is enough: blocks after the first find it there.
-                let ahead = if b == 0 { panels.ahead(p) } else { &[] };
-                let found = unpacked.panel::<Q>(p).times::<Q>(block, ahead, &mut sums);
+                let bytes = if b == 0 { w.len() } else { 0 };
+                let panel = unpacked.panel::<Q>(p);
+                let found = panel.times::<Q>(block, ahead, bytes, &mut sums);
                 let mut products = [[0.0; ROWS]; BLOCK];
                 for (products, found) in products.iter_mut().zip(found) {
                     _mm512_storeu_ps(products.as_mut_ptr(), found);
@@ -251,8 +253,8 @@ struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// The products of the panel's rows with those of the block, a vector for each of these. Meanwhile the weights
-    /// `ahead` come from memory, which has nothing else to do.
+    /// The products of the panel's rows with those of the block, a vector for each of these. Meanwhile some `bytes` of
+    /// weights come from memory, which has nothing else to do; `ahead` may be anywhere.
     ///
     /// # Safety
     /// The thread has [`Tiles`] for `Q`, `block` has as many columns, and the CPU has [`Avx512`].
@@ -260,22 +262,21 @@ impl Panel<'_> {
     unsafe fn times<Q: Quant>(
         &self,
         block: &Block,
-        ahead: &[u8],
+        ahead: *const u8,
+        bytes: usize,
         sums: &mut Sums,
     ) -> [__m512; BLOCK] {
         // SAFETY: the caller's.
         unsafe {
             let mut acc = [_mm512_setzero_ps(); BLOCK];
             let steps = self.scales.len();
-            let share = ahead.len() / steps;
+            let share = bytes / steps;
             self.multiply::<Q>(block, 0, &mut sums[0]);
             for step in 0..steps {
                 if step + 1 < steps {
                     self.multiply::<Q>(block, step + 1, &mut sums[(step + 1) % 2]);
                 }
-                for line in ahead[step * share..][..share].chunks(64) {
-                    _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
-                }
+                Avx512::fetch(ahead.wrapping_add(step * share), share);
                 let [upper, lower] = &sums[step % 2];
                 let [scales, row_sums] = &block.factors[step / Q::SCALES];
                 let scale = Avx512::load_f32(self.scales[step].0.as_ptr().cast());

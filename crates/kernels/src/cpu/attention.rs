@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::dot::{F16, F32, Float, LINE};
+use super::dot::{F16, F32, Float};
 use super::isa::{Isa, Job};
 use super::simd::Simd;
 use super::threads::{self, Shared};
@@ -401,10 +401,8 @@ unsafe fn dots<S: Simd, C: Cell, const N: usize, const T: usize>(
 /// Fetches the `len` cells of a token that comes later: what a head reads of a token and of the next lies apart.
 #[inline(always)]
 fn fetch<S: Simd, C: Cell>(cells: &[C], token: usize, len: usize) {
-    let at = cells.as_ptr().wrapping_add(token).cast::<u8>();
-    for line in (0..len * size_of::<C>()).step_by(LINE) {
-        S::prefetch(at.wrapping_add(line));
-    }
+    let at = cells.as_ptr().wrapping_add(token);
+    S::fetch(at.cast(), len * size_of::<C>());
 }
 
 /// Scores to weights that sum to one.

@@ -63,15 +63,17 @@ pub(crate) trait Weights: 'static {
     /// The CPU has `S`.
     unsafe fn prepare<S: Simd>(x: Vec<f32>) -> Self::Row;
 
-    /// The products of a panel of [`ROWS`] weight rows of `columns` with `N` input rows.
+    /// The products of `P` panels of [`ROWS`] weight rows of `columns`, one after the other in memory, with `N` input rows.
+    /// Meanwhile what lies `ahead` bytes further on is fetched from memory, wherever that is.
     ///
     /// # Safety
-    /// `w` is readable for a panel, every `x` was prepared from `columns` values, and the CPU has `S`.
-    unsafe fn products<S: Simd, const N: usize>(
+    /// `w` is readable for the panels, every `x` was prepared from `columns` values, and the CPU has `S`.
+    unsafe fn products<S: Simd, const N: usize, const P: usize>(
         w: *const u8,
+        ahead: usize,
         columns: usize,
         x: [&Self::Row; N],
-    ) -> [[f32; ROWS]; N];
+    ) -> [[[f32; ROWS]; N]; P];
 
     /// Row `r` of a panel as floats.
     ///
@@ -79,11 +81,6 @@ pub(crate) trait Weights: 'static {
     /// `w` is readable for a panel of rows of `out.len()` columns.
     unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]);
 }
-
-/// Bytes of a line of the cache.
-pub(crate) const LINE: usize = 64;
-/// How far ahead weights are fetched: processors follow a stream themselves, but not from page to page.
-const AHEAD: usize = 2048;
 
 impl<Q: Quant> Weights for Q {
     type Row = Row16;
@@ -95,54 +92,60 @@ impl<Q: Quant> Weights for Q {
     }
 
     #[inline(always)]
-    unsafe fn products<S: Simd, const N: usize>(
+    unsafe fn products<S: Simd, const N: usize, const P: usize>(
         w: *const u8,
+        ahead: usize,
         columns: usize,
         x: [&Row16; N],
-    ) -> [[f32; ROWS]; N] {
-        let mut out = [[0.0; ROWS]; N];
+    ) -> [[[f32; ROWS]; N]; P] {
+        let mut out = [[[0.0; ROWS]; N]; P];
         let groups = Q::FORMAT.block() / 32;
-        // SAFETY: a panel holds `columns / block` blocks, each of `groups` groups; every input row
+        let size = ROWS * Q::FORMAT.block_bytes();
+        let blocks = columns / Q::FORMAT.block();
+        // SAFETY: a panel holds `blocks` blocks, each of `groups` groups; every input row
         // holds `columns / 32` groups; `lane` stays below `ROWS`.
         unsafe {
             for lane in (0..ROWS).step_by(S::LANES) {
-                let mut acc = [S::splat(0.0); N];
-                for b in 0..columns / Q::FORMAT.block() {
-                    let size = ROWS * Q::FORMAT.block_bytes();
-                    let block = w.add(b * size);
-                    if lane == 0 {
-                        for line in (0..size).step_by(LINE) {
-                            S::prefetch(block.wrapping_add(AHEAD + line));
+                let mut acc = [[S::splat(0.0); N]; P];
+                for b in 0..blocks {
+                    // Each panel's in turn: memory gives several streams faster than one.
+                    for p in 0..P {
+                        let block = w.add((p * blocks + b) * size);
+                        if lane == 0 {
+                            S::fetch(block.wrapping_add(ahead), size);
                         }
-                    }
-                    for g in 0..groups {
-                        let at = b * groups + g;
-                        for half in 0..Q::SCALES {
-                            let mut sums = [S::zero(); N];
-                            for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
-                                let quants = Q::quants::<S>(block, g, k, lane);
+                        let acc = &mut acc[p];
+                        for g in 0..groups {
+                            let at = b * groups + g;
+                            for half in 0..Q::SCALES {
+                                let mut sums = [S::zero(); N];
+                                for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
+                                    let quants = Q::quants::<S>(block, g, k, lane);
+                                    for n in 0..N {
+                                        let x = x[n].q.as_ptr().add(32 * at + 8 * k);
+                                        sums[n] = S::dot(sums[n], quants, x);
+                                    }
+                                }
+                                let scale = Q::scale::<S>(block, g, half, lane);
                                 for n in 0..N {
-                                    let x = x[n].q.as_ptr().add(32 * at + 8 * k);
-                                    sums[n] = S::dot(sums[n], quants, x);
+                                    let with = S::splat(*x[n].scales.as_ptr().add(at));
+                                    acc[n] = S::fma(acc[n], S::total(sums[n]), S::mul(scale, with));
                                 }
                             }
-                            let scale = Q::scale::<S>(block, g, half, lane);
-                            for n in 0..N {
-                                let with = S::splat(*x[n].scales.as_ptr().add(at));
-                                acc[n] = S::fma(acc[n], S::total(sums[n]), S::mul(scale, with));
-                            }
-                        }
-                        if Q::MIN {
-                            let min = Q::min::<S>(block, g, lane);
-                            for n in 0..N {
-                                let sum = S::splat(*x[n].sums.as_ptr().add(at));
-                                acc[n] = S::fma(acc[n], min, sum);
+                            if Q::MIN {
+                                let min = Q::min::<S>(block, g, lane);
+                                for n in 0..N {
+                                    let sum = S::splat(*x[n].sums.as_ptr().add(at));
+                                    acc[n] = S::fma(acc[n], min, sum);
+                                }
                             }
                         }
                     }
                 }
-                for n in 0..N {
-                    S::store(out[n][lane..].as_mut_ptr(), acc[n]);
+                for p in 0..P {
+                    for n in 0..N {
+                        S::store(out[p][n][lane..].as_mut_ptr(), acc[p][n]);
+                    }
                 }
             }
         }
@@ -262,18 +265,23 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
     }
 
     #[inline(always)]
-    unsafe fn products<S: Simd, const N: usize>(
+    unsafe fn products<S: Simd, const N: usize, const P: usize>(
         w: *const u8,
+        ahead: usize,
         columns: usize,
         x: [&Vec<f32>; N],
-    ) -> [[f32; ROWS]; N] {
-        let mut out = [[0.0; ROWS]; N];
+    ) -> [[[f32; ROWS]; N]; P] {
+        let mut out = [[[0.0; ROWS]; N]; P];
         let x = x.map(|x| x.as_ptr());
-        for r in 0..ROWS {
-            // SAFETY: a panel of floats is its rows; `prepare` padded the input.
-            let dots = unsafe { Self::dot::<S, N>(w.add(r * columns * F::BYTES), columns, x) };
-            for (out, dot) in out.iter_mut().zip(dots) {
-                out[r] = dot;
+        for (p, out) in out.iter_mut().enumerate() {
+            for r in 0..ROWS {
+                let row = w.wrapping_add((p * ROWS + r) * columns * F::BYTES);
+                S::fetch(row.wrapping_add(ahead), columns * F::BYTES);
+                // SAFETY: a panel of floats is its rows; `prepare` padded the input.
+                let dots = unsafe { Self::dot::<S, N>(row, columns, x) };
+                for (out, dot) in out.iter_mut().zip(dots) {
+                    out[r] = dot;
+                }
             }
         }
         out

@@ -106,8 +106,7 @@ impl Linear<'_> {
             task(Panels {
                 linear: self,
                 w: &w[first * bytes..last * bytes],
-                #[cfg(target_arch = "x86_64")]
-                ahead: &w[((first + size * threads::count()).min(panels)) * bytes..],
+                ahead: size * threads::count() * bytes,
                 bytes,
                 first: first * panel::ROWS,
                 out,
@@ -121,9 +120,8 @@ impl Linear<'_> {
 pub(crate) struct Panels<'a> {
     linear: &'a Linear<'a>,
     w: &'a [u8],
-    /// What this thread will probably have next.
-    #[cfg(target_arch = "x86_64")]
-    ahead: &'a [u8],
+    /// Bytes from a panel to the one that this thread will probably have after it: a task further on, or in the next matrix.
+    pub(crate) ahead: usize,
     /// Bytes of a panel.
     bytes: usize,
     /// Number of the first weight row.
@@ -134,18 +132,16 @@ pub(crate) struct Panels<'a> {
 
 impl Panels<'_> {
     /// Each panel's first weight row, and its bytes.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let panels = self.w.chunks_exact(self.bytes).enumerate();
-        panels.map(|(panel, w)| (self.first + panel * panel::ROWS, w))
+        self.groups(0, 1)
     }
 
-    /// The bytes of a panel that this thread will probably have next, to be fetched now.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn ahead(&self, panel: usize) -> &[u8] {
-        self.ahead
-            .chunks_exact(self.bytes)
-            .nth(panel)
-            .unwrap_or(&[])
+    /// Groups of `size` panels from panel `from` on, as many as there are; each with its first weight row.
+    fn groups(&self, from: usize, size: usize) -> impl Iterator<Item = (usize, &[u8])> {
+        let groups = self.w[from * self.bytes..].chunks_exact(size * self.bytes);
+        let row = move |group: usize| self.first + (from + group * size) * panel::ROWS;
+        groups.enumerate().map(move |(group, w)| (row(group), w))
     }
 
     /// Writes the products of the panel that begins with weight row `first` with input rows `r ..`.
@@ -240,19 +236,19 @@ impl<W: Weights> Job for Tile<'_, W> {
         // SAFETY: the instruction set is the caller's.
         unsafe {
             while S::TILE >= 8 && self.rows.len() - r >= 8 {
-                self.rows_at::<S, 8>(r);
+                self.rows_at::<S, 8, 1>(r);
                 r += 8;
             }
             while self.rows.len() - r >= 4 {
-                self.rows_at::<S, 4>(r);
+                self.rows_at::<S, 4, 1>(r);
                 r += 4;
             }
             while S::TILE >= 8 && self.rows.len() - r >= 2 {
-                self.rows_at::<S, 2>(r);
+                self.rows_at::<S, 2, 1>(r);
                 r += 2;
             }
             while r < self.rows.len() {
-                self.rows_at::<S, 1>(r);
+                self.rows_at::<S, 1, 4>(r);
                 r += 1;
             }
         }
@@ -260,19 +256,26 @@ impl<W: Weights> Job for Tile<'_, W> {
 }
 
 impl<W: Weights> Tile<'_, W> {
-    /// The products of `N` input rows from `r`.
+    /// The products of `N` input rows from `r`, with `P` panels at once where there are so many.
     ///
     /// # Safety
     /// The CPU has `S`.
     #[inline(always)]
-    unsafe fn rows_at<S: Simd, const N: usize>(&self, r: usize) {
-        let columns = self.panels.linear.spec.layout.columns;
+    unsafe fn rows_at<S: Simd, const N: usize, const P: usize>(&self, r: usize) {
+        let (columns, ahead) = (self.panels.linear.spec.layout.columns, self.panels.ahead);
         let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
-        for (first, w) in self.panels.iter() {
-            // SAFETY: `w` is one panel, `x` was prepared from rows of as many columns
-            // (`Matrix::linear` checks), the instruction set is the caller's.
-            unsafe {
-                let products = W::products::<S, N>(w.as_ptr(), columns, x);
+        let whole = self.panels.w.len() / self.panels.bytes / P * P;
+        // SAFETY: these are so many panels, `x` was prepared from rows of as many columns
+        // (`Matrix::linear` checks), the instruction set is the caller's.
+        unsafe {
+            for (first, w) in self.panels.groups(0, P) {
+                let products = W::products::<S, N, P>(w.as_ptr(), ahead, columns, x);
+                for (p, products) in products.iter().enumerate() {
+                    self.panels.write::<S>(first + p * panel::ROWS, r, products);
+                }
+            }
+            for (first, w) in self.panels.groups(whole, 1) {
+                let [products] = W::products::<S, N, 1>(w.as_ptr(), ahead, columns, x);
                 self.panels.write::<S>(first, r, &products);
             }
         }

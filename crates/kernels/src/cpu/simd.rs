@@ -67,9 +67,17 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load_f16(at: *const u8) -> Self::F32;
     unsafe fn load_bf16(at: *const u8) -> Self::F32;
     unsafe fn store(at: *mut f32, a: Self::F32);
-    /// Fetches what will be read at `at`, which may be anywhere, where the processor can be told.
+    /// Fetches the line of the cache at `at`, which may be anywhere, where the processor can be told.
     #[inline(always)]
     fn prefetch(_at: *const u8) {}
+    /// Fetches so many bytes.
+    #[inline(always)]
+    fn fetch(at: *const u8, bytes: usize) {
+        const LINE: usize = 64;
+        for line in (0..bytes).step_by(LINE) {
+            Self::prefetch(at.wrapping_add(line));
+        }
+    }
 
     /// `e^a` to seven digits; below −87 what it is there.
     #[inline(always)]

@@ -1,0 +1,181 @@
+//! Memory on a device: a model's matrices, on a Linux host side by side in pages of 2 MiB, and tensors to be written.
+//!
+//! A token reads all of the weights once. With pages of 4 KiB each of them costs a walk through the tables of memory,
+//! through two layers of them in a virtual machine, and at its end the processor stops to fetch ahead. Linux gives large
+//! pages to what asks for them (its documentation, "Transparent Hugepage Support"), in pieces of 2 MiB, which most matrices
+//! are smaller than.
+
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+
+use crate::matrix::{pad_blocks, whole_words};
+use crate::{Layout, Matrix, MatrixError, cpu, on_cpu};
+
+/// Takes matrices one by one. What it holds is freed when the last of them is.
+#[derive(Debug)]
+pub struct Arena {
+    device: Device,
+    pages: pages::Pages,
+}
+
+impl Arena {
+    /// For about so many bytes of weights; any number of them works.
+    pub fn new(device: &Device, bytes: usize) -> Arena {
+        Arena {
+            device: device.clone(),
+            pages: pages::Pages::new(bytes),
+        }
+    }
+
+    /// Puts a `[rows, columns]` matrix, given in the file's own bytes, on the device: there in the order
+    /// that its twin reads.
+    ///
+    /// # Errors
+    /// Where bytes and shape do not match.
+    pub fn matrix(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
+        layout.check(bytes.len())?;
+        let words = if on_cpu(&self.device) {
+            cpu::pack(layout, &mut bytes);
+            whole_words(bytes, |bytes| self.pages.keep(bytes))
+        } else {
+            pad_blocks(layout.format, bytes)
+        };
+        let words = Tensor::from_data(words, (&self.device, DType::U32));
+        Ok(Matrix { layout, words })
+    }
+}
+
+/// A tensor that is written before it is read. On the CPU the system backs only the pages that are written, where burn's
+/// own would be copied once.
+pub fn unwritten<const D: usize>(shape: [usize; D], dtype: DType, device: &Device) -> Tensor<D> {
+    if !on_cpu(device) {
+        return Tensor::empty(shape, (device, dtype));
+    }
+    let bytes = shape.iter().product::<usize>() * dtype.size();
+    let words = vec![0u128; bytes.div_ceil(size_of::<u128>())];
+    let data = TensorData::from_bytes(Bytes::from_elems(words), shape, dtype);
+    Tensor::from_data(data, (device, dtype))
+}
+
+#[cfg(target_os = "linux")]
+mod pages {
+    use burn::tensor::AllocationProperty;
+    use bytes::BytesMut;
+
+    use super::Bytes;
+
+    /// Bytes of a large page.
+    const LARGE: usize = 2 << 20;
+    /// Bytes of a line of the cache: where a matrix begins, so that its vectors do not lie across two.
+    const LINE: usize = 64;
+
+    #[derive(Debug)]
+    pub struct Pages {
+        expected: usize,
+        /// What is left of the last piece of memory.
+        open: BytesMut,
+    }
+
+    impl Pages {
+        pub fn new(expected: usize) -> Pages {
+            Pages {
+                expected,
+                open: BytesMut::new(),
+            }
+        }
+
+        pub fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
+            if self.open.capacity() < bytes.len() + LINE {
+                self.open = BytesMut::with_capacity(self.expected.max(bytes.len()) + LINE);
+                self.expected = 0;
+                ask_for_large(&mut self.open);
+            }
+            let begin = self.open.as_ptr().align_offset(LINE);
+            self.open.resize(begin, 0);
+            self.open.extend_from_slice(&bytes);
+            let kept = self.open.split().freeze().slice(begin..);
+            Bytes::from_shared(kept, AllocationProperty::Native)
+        }
+    }
+
+    /// Nothing is lost where the system does not give them.
+    fn ask_for_large(memory: &mut BytesMut) {
+        if memory.capacity() < LARGE {
+            return;
+        }
+        let spare = memory.spare_capacity_mut();
+        let first = spare.as_ptr().align_offset(LARGE);
+        let len = spare.len().saturating_sub(first) / LARGE * LARGE;
+        // SAFETY: whole pages inside memory that is ours. The advice changes how addresses are mapped, not what is there.
+        unsafe {
+            libc::madvise(
+                spare.as_mut_ptr().wrapping_add(first).cast(),
+                len,
+                libc::MADV_HUGEPAGE,
+            );
+        }
+    }
+}
+
+/// Elsewhere memory is as it comes, and nothing is copied.
+#[cfg(not(target_os = "linux"))]
+mod pages {
+    use super::Bytes;
+
+    #[derive(Debug)]
+    pub struct Pages;
+
+    impl Pages {
+        pub fn new(_expected: usize) -> Pages {
+            Pages
+        }
+
+        pub fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
+            Bytes::from_bytes_vec(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    /// Bytes of memory that the process has.
+    #[cfg(target_os = "linux")]
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        4096 * statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
+    }
+
+    #[test]
+    fn matrices_of_an_arena_keep_their_bytes_whatever_comes_after_them() {
+        let device = Device::flex();
+        // Of five matrices two fit what is expected; a line of the cache lies between some.
+        let mut arena = Arena::new(&device, 40_000);
+        let matrices =
+            [(16, 3), (32, 256), (16, 1), (48, 64), (1024, 1024)].map(|(rows, columns)| {
+                let layout = Layout {
+                    format: Format::F32,
+                    rows,
+                    columns,
+                };
+                let bytes: Vec<u8> = (0..4 * rows * columns).map(|i| (i % 251) as u8).collect();
+                (arena.matrix(layout, bytes.clone()).unwrap(), bytes)
+            });
+        drop(arena);
+        for (matrix, bytes) in matrices {
+            assert_eq!(matrix.words.into_data().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_unwritten_tensor_takes_no_memory() {
+        const BYTES: usize = 1 << 30;
+        let before = resident();
+        let tensor = unwritten([2, BYTES / 8, 2], DType::F16, &Device::flex());
+        let taken = resident().saturating_sub(before);
+        assert_eq!(tensor.dims(), [2, BYTES / 8, 2]);
+        assert!(taken < BYTES / 4, "{taken} bytes");
+    }
+}
