@@ -42,23 +42,6 @@ stage() {
     return "$status"
 }
 
-# Starts a command beside the others; `ended` waits for it, and shows it as a stage.
-declare -A begun
-begin() {
-    local name=$1
-    shift
-    setsid "$@" >"$logs/$name.begun" 2>&1 &
-    begun[$name]=$!
-}
-show() { cat "$logs/$1.begun" && return "$2"; }
-ended() {
-    local name=$1 status=0
-    wait "${begun[$name]}" || status=$?
-    unset "begun[$name]"
-    stage "$name" show "$name" "$status"
-}
-trap 'for group in "${begun[@]}"; do kill -- "-$group" 2>/dev/null || true; done' EXIT
-
 finish() {
     grep -hsE '^(# )?SKIP: ' "$logs"/*.log | sort -u || true
     echo "$passed passed, $failed failed, $skipped skipped"
@@ -78,15 +61,17 @@ pull() {
     target/release/tinderbox pull "$model" || echo "SKIP: $model could not be fetched, so no test on a real model"
 }
 
-rm -f "$logs"/*.log "$logs"/*.begun
+rm -f "$logs"/*.log
 # It waits for packages more than it computes, so it goes on beside the build.
-begin setup scripts/setup-test.sh
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+scripts/setup-test.sh >"$output" 2>&1 &
+installing=$!
 stage build build || finish
-ended setup || finish
-# Twelve minutes of compiling; tests leave a core idle for as long.
-if [[ -x .cache/tools/bin/wasm-bindgen && -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]]; then
-    begin build-web nice -n 19 scripts/build-web.sh
-fi
+status=0
+wait "$installing" || status=$?
+setup() { cat "$output" && return "$status"; }
+stage setup setup || finish
 stage pull pull || true
 file=$(tail -n 1 "$logs/pull.log")
 if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
@@ -98,6 +83,9 @@ if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
     if stage build-edge scripts/build-edge.sh; then
         stage edge scripts/test-edge.sh || true
     fi
+    if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
+        stage web scripts/test-web.sh || true
+    fi
 fi
 if [[ -f $file ]]; then
     # The clients ask faster than LocalLab's limit allows.
@@ -106,8 +94,5 @@ if [[ -f $file ]]; then
     if [[ -f workers/edge/dist/tinderbox_edge.js ]]; then
         stage edge-clients scripts/with-server.sh "$model" scripts/test-edge-clients.sh || true
     fi
-fi
-if [[ -v begun[build-web] ]] && ended build-web; then
-    stage web scripts/test-web.sh || true
 fi
 finish
