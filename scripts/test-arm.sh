@@ -8,7 +8,5 @@ cd "$(dirname "$0")/.."
 export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
-# Only our own code is tested, so nothing else is optimised.
 cargo test --release --target aarch64-unknown-linux-gnu -Zbuild-std=std,panic_unwind,test \
-    --config 'profile.release.package."*".opt-level = 0' \
     -p tinderbox-kernels --no-default-features --features threads --lib

@@ -116,7 +116,7 @@ mod pages {
     }
 }
 
-/// Elsewhere memory is as it comes, and nothing is copied.
+/// Elsewhere memory is as burn takes it.
 #[cfg(not(target_os = "linux"))]
 mod pages {
     use super::Bytes;
