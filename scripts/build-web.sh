@@ -8,23 +8,21 @@ scripts/setup-wasm.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export TINDERBOX_WASM=$target/web-wasm
 
-# Builds a module in a folder of its own: NAME FOLDER RUSTFLAGS [OPTIONS OF CARGO...]
+# Builds a module: NAME FOLDER [OPTIONS OF CARGO...]
 module() {
-    local name=$1 folder=$2
-    RUSTFLAGS="-C target-feature=+simd128$3" cargo build --profile web --target wasm32-unknown-unknown -p tinderbox-web --lib \
-        --target-dir "$folder" "${@:4}"
+    cargo build --config scripts/wasm.toml --release --target wasm32-unknown-unknown -p tinderbox-web --lib --target-dir "$2" "${@:3}"
     .cache/tools/bin/wasm-bindgen --target web --remove-name-section --remove-producers-section \
-        --out-name "$name" --out-dir "$TINDERBOX_WASM" "$folder/wasm32-unknown-unknown/web/tinderbox_web.wasm"
+        --out-name "$1" --out-dir "$TINDERBOX_WASM" "$2/wasm32-unknown-unknown/release/tinderbox_web.wasm"
 }
 
-module tinderbox_web "$target" ""
+module tinderbox_web "$target"
 # Threads share memory, which the standard library as it is shipped does not know of. cargo takes its sources only where unstable
-# features are allowed; the folder is another one because that changes how every crate is built.
-shared=,+atomics,+bulk-memory
+# features are allowed; the folder is another one, because macros are compiled otherwise where they are.
+shared="-C target-feature=+simd128,+atomics,+bulk-memory"
 for argument in --shared-memory --import-memory --max-memory=4294967296 --export={__wasm_init_tls,__tls_size,__tls_align,__tls_base}; do
     shared+=" -C link-arg=$argument"
 done
-RUSTC_BOOTSTRAP=1 module tinderbox_web_threads "$target/web-threads" "$shared" \
+RUSTC_BOOTSTRAP=1 RUSTFLAGS=$shared module tinderbox_web_threads "$target/build-std" \
     --no-default-features --features threads -Zbuild-std=std,panic_abort
 
 for folder in crates/web www; do

@@ -3,8 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export RUSTFLAGS='-C target-feature=+simd128'
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$PWD/.cache/tools/bin/wasm-bindgen-test-runner
-cargo test --release --target wasm32-unknown-unknown -p tinderbox-api --test '*' --no-fail-fast
-# The edge's crate has the engine without a GPU, so that its build of the tensor stack is used again.
-cargo test --release --target wasm32-unknown-unknown -p tinderbox-edge --test tokens
+# One command, so that both crates' dependencies have the same features, and the edge's module is built of them afterwards.
+cargo test --config scripts/wasm.toml --release --target wasm32-unknown-unknown -p tinderbox-api -p tinderbox-edge --test '*' --no-fail-fast

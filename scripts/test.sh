@@ -50,11 +50,8 @@ finish() {
     exit 0
 }
 
-# The binary and every test with one set of features, so that burn is compiled once.
-build() {
-    cargo build --release --workspace --bins
-    cargo test --release --workspace --no-run
-}
+# The binary and every test at once, so that what they need is compiled once and nothing waits.
+build() { cargo test --release --workspace --no-run; }
 
 # Prints where the model lies.
 pull() {

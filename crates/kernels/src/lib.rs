@@ -1,4 +1,4 @@
-//! The fused operations a decoder needs: one contract ([`Kernels`]), a GPU twin in CubeCL, a CPU
+//! The fused operations a decoder needs, on burn's tensors: one contract ([`Kernels`]), a GPU twin in CubeCL, a CPU
 //! twin in SIMD, and a plain [`reference`] that judges both.
 //!
 //! Operations work on burn tensors. A [`Matrix`] keeps a weight in its file's own format; the free
@@ -8,7 +8,6 @@
 mod bandwidth;
 mod cpu;
 mod device;
-mod format;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod low_rank;
@@ -17,29 +16,26 @@ mod memory;
 mod ops;
 pub mod profile;
 mod recording;
-pub mod reference;
-pub mod sample;
 mod self_test;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use bandwidth::copy_bandwidth;
-pub use cpu::cpu_description;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
 pub use device::{
     Adapter, Choice, DeviceError, Kind, Selected, adapters, draws, flush, select, shared_from,
     supports_f16,
 };
-pub use format::Format;
-pub use low_rank::{Factors, LowRank};
+pub use low_rank::LowRank;
 pub use matrix::{
     Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together,
     turning_attention,
 };
 pub use memory::{Arena, unwritten};
-pub use ops::{
-    Activation, AttentionSpec, Draw, Input, Kernels, Layout, LinearSpec, LowRankSpec, Norm, PARTS,
-    RopeSpec,
-};
+pub use ops::Kernels;
 pub use recording::{Reading, Recorder, Recording, overwrite, read_now};
 pub use self_test::{SelfTest, self_test};
+pub use tinderbox_cpu::{
+    Activation, AttentionSpec, Draw, Factors, Format, Input, Layout, LinearSpec, LowRankSpec, Norm,
+    PARTS, RopeSpec, description as cpu_description, reference, sample,
+};

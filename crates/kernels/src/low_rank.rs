@@ -5,18 +5,9 @@ use std::ops::Range;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use tinderbox_cpu::ENTRY;
 
-use crate::ops::ENTRY;
-use crate::{Input, Kernels, LowRankSpec, PARTS, With};
-
-/// One adapter's factors for a product (`B · A`; Hu et al. 2021).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Factors {
-    /// `A` of all parts, `[ranks, columns]`.
-    pub a: Vec<f32>,
-    /// Of each part its ranks of `A`, and `B` as `[ranks, outputs]`, scale included. Parts may share ranks.
-    pub parts: [(Range<usize>, Vec<f32>); PARTS],
-}
+use crate::{Factors, Input, Kernels, LowRankSpec, PARTS, With};
 
 /// The adapters of a product: of one matrix, or of up to [`PARTS`] side by side that share their input.
 /// Factors are `f32`, one buffer for all slots.

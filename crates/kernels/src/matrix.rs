@@ -3,10 +3,9 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
-use crate::ops::DRAW;
-use crate::{
-    Arena, AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec, cpu,
-};
+use tinderbox_cpu::DRAW;
+
+use crate::{Arena, AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, Norm, RopeSpec};
 
 /// A weight matrix in the format of its file, on a device. Cloning shares the memory.
 #[derive(Clone, Debug)]
@@ -42,14 +41,14 @@ pub enum MatrixError {
     },
 }
 
-impl Layout {
+impl MatrixError {
     /// Whether so many bytes are a matrix of this shape.
-    pub(crate) fn check(&self, found: usize) -> Result<(), MatrixError> {
+    pub(crate) fn check(layout: Layout, found: usize) -> Result<(), MatrixError> {
         let Layout {
             format,
             rows,
             columns,
-        } = *self;
+        } = layout;
         let row = format
             .row_bytes(columns)
             .ok_or(MatrixError::Block { format, columns })?;
@@ -248,7 +247,7 @@ pub fn on_cpu(device: &Device) -> bool {
 /// Runs the operations of a step, on the CPU twin's own threads where it computes them.
 pub fn together<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T {
     match on_cpu(device) {
-        true => cpu::join(work),
+        true => tinderbox_cpu::join(work),
         false => work(),
     }
 }

@@ -8,7 +8,7 @@
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
 use crate::matrix::{pad_blocks, whole_words};
-use crate::{Layout, Matrix, MatrixError, cpu, on_cpu};
+use crate::{Layout, Matrix, MatrixError, on_cpu};
 
 /// Takes matrices one by one. What it holds is freed when the last of them is.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl Arena {
     /// # Errors
     /// Where bytes and shape do not match.
     pub fn matrix(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
-        layout.check(bytes.len())?;
+        MatrixError::check(layout, bytes.len())?;
         let words = if on_cpu(&self.device) {
-            cpu::pack(layout, &mut bytes);
+            tinderbox_cpu::pack(layout, &mut bytes);
             whole_words(bytes, |bytes| self.pages.keep(bytes))
         } else {
             pad_blocks(layout.format, bytes)

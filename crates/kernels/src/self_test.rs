@@ -1,11 +1,11 @@
 //! One small vector through each kernel on the real device: trust no driver.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use tinderbox_cpu::DRAW;
 
 use crate::device::{
     draws, fall_back, give_up_drawing, give_up_recording, give_up_turning, shared_from,
 };
-use crate::ops::DRAW;
 use crate::sample::{Adapters as Sample, Random, matrix};
 use crate::{
     Activation, AttentionSpec, Draw, Format, Input, Layout, LinearSpec, LowRank, LowRankSpec,

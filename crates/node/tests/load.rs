@@ -1,4 +1,4 @@
-//! Two minutes of 64 callers in mixed dialects, half of whom hang up: nothing is lost or mixed up,
+//! Half a minute of 64 callers in mixed dialects, half of whom hang up: nothing is lost or mixed up,
 //! memory stays flat, and what was left behind is freed.
 
 mod common;
@@ -13,7 +13,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 const CALLERS: usize = 64;
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(30);
 /// Tokens of an answer.
 const LENGTH: usize = 60;
 
@@ -170,7 +170,7 @@ async fn many_streams_in_mixed_dialects_are_all_answered_and_those_left_behind_a
     println!("{whole:?} whole answers, {left:?} left behind, {early} then {late} bytes");
     assert!(whole.into_inner() > 10 * CALLERS && left.into_inner() > 10 * CALLERS);
     assert!(
-        late < early + (24 << 20),
+        late < early + (8 << 20),
         "memory grew from {early} to {late} bytes"
     );
 

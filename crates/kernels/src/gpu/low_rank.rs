@@ -4,12 +4,12 @@
 
 use burn::cubecl;
 use cubecl::prelude::*;
+use tinderbox_cpu::ENTRY;
 
 use super::input::{Prologue, element};
 use super::norm::moments;
 use super::{CubeTensor, UNITS_1D, columns, empty, rows, spread};
 use crate::LowRankSpec;
-use crate::ops::ENTRY;
 
 /// Ranks of a workgroup.
 const RANKS: usize = 8;

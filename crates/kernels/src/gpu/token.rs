@@ -6,9 +6,9 @@
 
 use burn::cubecl;
 use cubecl::prelude::*;
+use tinderbox_cpu::DRAW;
 
 use super::{CubeTensor, columns, spread};
-use crate::ops::DRAW;
 
 /// Invocations of a workgroup.
 const UNITS: usize = 256;

@@ -9,10 +9,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each library may depend on, of the workspace. The binary may depend on all of them.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("tinderbox-protocol", &[]),
     ("tinderbox-pins", &[]),
-    ("tinderbox-kernels", &["tinderbox-pins"]),
+    ("tinderbox-cpu", &[]),
+    ("tinderbox-kernels", &["tinderbox-cpu", "tinderbox-pins"]),
     (
         "tinderbox-model",
         &["tinderbox-kernels", "tinderbox-protocol"],

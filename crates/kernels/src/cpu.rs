@@ -1,52 +1,14 @@
-//! The CPU twin: SIMD on the file's own bytes, on burn's Flex tensors.
-//!
-//! Integer dot products on 16-bit activations for quantized weights, floats for float weights.
-//! Quantized weights are kept bit by bit as in the file, sixteen rows side by side ([`panel`]). Rows
-//! are shared between threads; each output is computed by one thread in one order, so results do
-//! not depend on the number of threads or on what else is in the batch.
-
-#[cfg(target_arch = "x86_64")]
-mod amx;
-mod attention;
-mod dot;
-mod input;
-mod isa;
-mod linear;
-mod low_rank;
-#[cfg(target_arch = "aarch64")]
-mod neon;
-mod panel;
-mod quant;
-mod simd;
-#[cfg(test)]
-mod tests;
-mod threads;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-mod wasm;
-#[cfg(target_arch = "x86_64")]
-mod x86;
+//! The CPU twin: the operations of `tinderbox-cpu` on burn's Flex tensors.
 
 use burn::backend::Flex;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Element, Shape, TensorData};
 use half::f16;
+use tinderbox_cpu::{Attention, Linear, LowRank};
 
 use crate::profile::{Track, enter};
 use crate::{AttentionSpec, Kernels, Layout, LinearSpec, LowRankSpec, Norm, RopeSpec, reference};
-use isa::Isa;
-pub(crate) use panel::pack;
-pub(crate) use threads::join;
-
-/// What the CPU twin runs on, as in `AVX-512 VNNI, 2 threads`.
-pub fn cpu_description() -> String {
-    let threads = threads::count();
-    format!(
-        "{}, {threads} thread{}",
-        Isa::best().name(),
-        if threads == 1 { "" } else { "s" }
-    )
-}
 
 /// The elements of a contiguous tensor.
 fn slice<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
@@ -67,27 +29,6 @@ fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, Shape::new(shape)))
 }
 
-/// The first of the best logits, −1 where these are no finite numbers. Lanes side by side become vectors; a search that keeps
-/// the place with each logit does not.
-fn best(logits: &[f32]) -> i32 {
-    let (lanes, rest) = logits.as_chunks::<16>();
-    let mut tops = [f32::NEG_INFINITY; 16];
-    for lane in lanes {
-        for (top, logit) in tops.iter_mut().zip(lane) {
-            *top = top.max(*logit);
-        }
-    }
-    let top = tops
-        .iter()
-        .chain(rest)
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
-    let place = logits.iter().position(|logit| *logit == top);
-    place
-        .filter(|_| top.is_finite())
-        .map_or(-1, |place| place as i32)
-}
-
 fn columns(tensor: &FlexTensor) -> usize {
     let shape = tensor.shape();
     shape[shape.num_dims() - 1]
@@ -97,7 +38,7 @@ impl Kernels for Flex {
     fn embed(table: FlexTensor, ids: FlexTensor, layout: Layout, scale: f32) -> FlexTensor {
         let _span = enter(Track::Kernels, || format!("embed {layout}"));
         let ids = slice::<i32>(&ids);
-        let rows = linear::embed(table.bytes(), ids, layout, scale);
+        let rows = tinderbox_cpu::embed(table.bytes(), ids, layout, scale);
         tensor(rows, [ids.len(), layout.columns])
     }
 
@@ -112,14 +53,14 @@ impl Kernels for Flex {
         let _span = enter(Track::Kernels, || format!("linear {}", spec.layout));
         let width = columns(&out);
         let (x, gains, bias) = (slice(x), slice(gains), slice(bias));
-        let linear = linear::Linear {
+        let linear = Linear {
             x,
             w: w.bytes(),
             gains,
             bias,
             spec,
         };
-        linear.run(Isa::best(), slice_mut(&mut out), width);
+        linear.run(slice_mut(&mut out), width);
         out
     }
 
@@ -136,10 +77,10 @@ impl Kernels for Flex {
         let heads = slice_mut(&mut qkv);
         if cache.dtype() == DType::F16 {
             let cache = slice_mut::<f16>(&mut cache);
-            attention::rope(heads, cache, rows, frequencies, gains, spec);
+            tinderbox_cpu::rope(heads, cache, rows, frequencies, gains, spec);
         } else {
             let cache = slice_mut::<f32>(&mut cache);
-            attention::rope(heads, cache, rows, frequencies, gains, spec);
+            tinderbox_cpu::rope(heads, cache, rows, frequencies, gains, spec);
         }
         (qkv, cache)
     }
@@ -154,10 +95,9 @@ impl Kernels for Flex {
         let _span = enter(Track::Kernels, || "attention".into());
         let blocks = columns(&tables);
         let (qkv, rows, tables) = (slice(qkv), slice(&rows), slice(&tables));
-        let isa = Isa::best().of_width(spec.head_dim);
         let mixed = if cache.dtype() == DType::F16 {
             let cache = slice::<f16>(cache);
-            attention::Attention {
+            Attention {
                 qkv,
                 cache,
                 rows,
@@ -165,10 +105,10 @@ impl Kernels for Flex {
                 blocks,
                 spec,
             }
-            .run(isa)
+            .run()
         } else {
             let cache = slice::<f32>(cache);
-            attention::Attention {
+            Attention {
                 qkv,
                 cache,
                 rows,
@@ -176,7 +116,7 @@ impl Kernels for Flex {
                 blocks,
                 spec,
             }
-            .run(isa)
+            .run()
         };
         tensor(mixed, [rows.len() / 3, spec.heads * spec.head_dim])
     }
@@ -214,7 +154,7 @@ impl Kernels for Flex {
     ) -> FlexTensor {
         let _span = enter(Track::Kernels, || "low_rank".into());
         let width = columns(&out);
-        let low_rank = low_rank::LowRank {
+        let low_rank = LowRank {
             x: slice(x),
             factors: slice(factors),
             table: slice(&table),
@@ -222,7 +162,7 @@ impl Kernels for Flex {
             gains: slice(gains),
             spec,
         };
-        low_rank.run(Isa::best(), slice_mut(&mut out), width);
+        low_rank.run(slice_mut(&mut out), width);
         out
     }
 
@@ -239,7 +179,7 @@ impl Kernels for Flex {
             true => reference::choose(chosen, logits, vocab, Some(slice(&draws))),
             false => {
                 let rows = chosen.iter_mut().zip(logits.chunks(vocab));
-                rows.for_each(|(token, logits)| *token = best(logits));
+                rows.for_each(|(token, logits)| *token = tinderbox_cpu::best(logits));
             }
         }
         tokens

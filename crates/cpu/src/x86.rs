@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Simd, op};
+use crate::simd::{Simd, op};
 
 /// AVX2 with FMA and F16C: any x86-64 since 2013.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use crate::Format;
-use crate::ops::{
+use crate::spec::{
     Activation, AttentionSpec, DRAW, Draw, ENTRY, Input, Layout, LinearSpec, LowRankSpec, Norm,
     RopeSpec,
 };
@@ -195,14 +195,14 @@ fn prepare(input: Input, x: &[f32], gains: &[f32]) -> Vec<f32> {
     }
 }
 
-/// See [`crate::Kernels::embed`]; `table` in the file's own bytes.
+/// See `Kernels::embed` of `tinderbox-kernels`; `table` in the file's own bytes.
 pub fn embed(table: &[u8], ids: &[i32], layout: Layout, scale: f32) -> Vec<f32> {
     let bytes = table.len() / layout.rows;
     let row = |&id: &i32| dequantize(layout.format, &table[id as usize * bytes..][..bytes]);
     ids.iter().flat_map(row).map(|v| v * scale).collect()
 }
 
-/// See [`crate::Kernels::linear`]; `w` in the file's own bytes, `out` of `width` columns.
+/// See `Kernels::linear` of `tinderbox-kernels`; `w` in the file's own bytes, `out` of `width` columns.
 pub fn linear(
     out: &mut [f32],
     width: usize,
@@ -225,7 +225,7 @@ pub fn linear(
     }
 }
 
-/// See [`crate::Kernels::rope`].
+/// See `Kernels::rope` of `tinderbox-kernels`.
 pub fn rope(
     qkv: &mut [f32],
     cache: &mut [f32],
@@ -261,7 +261,7 @@ pub fn rope(
     }
 }
 
-/// See [`crate::Kernels::attention`]; `tables` of `blocks` columns.
+/// See `Kernels::attention` of `tinderbox-kernels`; `tables` of `blocks` columns.
 pub fn attention(
     qkv: &[f32],
     cache: &[f32],
@@ -306,7 +306,7 @@ pub fn attention(
     out
 }
 
-/// See [`crate::Kernels::add_norm`].
+/// See `Kernels::add_norm` of `tinderbox-kernels`.
 pub fn add_norm(x: &mut [f32], y: &[f32], width: usize, gains: &[f32], norm: Norm) {
     for (x, y) in x.chunks_mut(width).zip(y.chunks(width)) {
         for (x, n) in x.iter_mut().zip(normalize(norm, y, gains)) {
@@ -315,7 +315,7 @@ pub fn add_norm(x: &mut [f32], y: &[f32], width: usize, gains: &[f32], norm: Nor
     }
 }
 
-/// See [`crate::Kernels::low_rank`]; `out` of `width` columns.
+/// See `Kernels::low_rank` of `tinderbox-kernels`; `out` of `width` columns.
 #[allow(clippy::too_many_arguments, reason = "the operation's own")]
 pub fn low_rank(
     out: &mut [f32],
@@ -350,7 +350,7 @@ pub fn low_rank(
     }
 }
 
-/// See [`crate::Kernels::choose`]; `logits` of `vocab` columns.
+/// See `Kernels::choose` of `tinderbox-kernels`; `logits` of `vocab` columns.
 pub fn choose(tokens: &mut [i32], logits: &[f32], vocab: usize, draws: Option<&[i32]>) {
     for (row, (token, logits)) in tokens.iter_mut().zip(logits.chunks(vocab)).enumerate() {
         let (mut best, mut top) = (-1, f32::NEG_INFINITY);

@@ -16,7 +16,7 @@
 //! A pair is two neighbouring columns, in the two halves of a 32-bit word; successive pairs lie in
 //! successive bits of the halves.
 
-use super::threads::{self, Shared};
+use crate::threads::{self, Shared};
 use crate::{Format, Layout};
 
 /// Rows of a panel.
@@ -43,7 +43,7 @@ fn parts(format: Format) -> Option<Parts> {
 
 /// Brings a matrix from the file's form into panels, with rows of zeros up to a whole panel. Float
 /// formats stay as they are, padded alike.
-pub(crate) fn pack(layout: Layout, bytes: &mut Vec<u8>) {
+pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
     let Layout { format, rows, .. } = layout;
     if rows == 0 {
         return;

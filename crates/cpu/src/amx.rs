@@ -13,12 +13,12 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 
-use super::dot::Row16;
-use super::linear::Panels;
-use super::panel::ROWS;
-use super::quant::Quant;
-use super::simd::Simd;
-use super::x86::Avx512;
+use crate::dot::Row16;
+use crate::linear::Panels;
+use crate::panel::ROWS;
+use crate::quant::Quant;
+use crate::simd::Simd;
+use crate::x86::Avx512;
 
 /// Input rows of a block, those of a tile. Fewer are not faster than by vectors (BENCHMARKS.md).
 pub(crate) const BLOCK: usize = 16;

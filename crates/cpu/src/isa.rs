@@ -1,8 +1,8 @@
 //! Which instruction set runs, decided once.
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-use super::simd::Scalar;
-use super::simd::Simd;
+use crate::simd::Scalar;
+use crate::simd::Simd;
 
 /// Work that is written once over [`Simd`] and runs on the best instruction set there is.
 pub(crate) trait Job {
@@ -53,7 +53,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
-            isas.extend((avx512 && super::amx::is_available()).then_some(Isa::Amx));
+            isas.extend((avx512 && crate::amx::is_available()).then_some(Isa::Amx));
             isas.extend(avx512.then_some(Isa::Avx512));
             isas.extend(avx2.then_some(Isa::Avx2));
         }
@@ -98,9 +98,9 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Amx => avx512(job),
                 #[cfg(target_arch = "aarch64")]
-                Isa::Neon => job.run::<super::neon::Neon>(),
+                Isa::Neon => job.run::<crate::neon::Neon>(),
                 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-                Isa::Simd128 => job.run::<super::wasm::Simd128>(),
+                Isa::Simd128 => job.run::<crate::wasm::Simd128>(),
             }
         }
     }
@@ -128,12 +128,12 @@ impl Isa {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn avx2<J: Job>(job: J) -> J::Output {
     // SAFETY: the features are enabled here and the caller checked the CPU.
-    unsafe { job.run::<super::x86::Avx2>() }
+    unsafe { job.run::<crate::x86::Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn avx512<J: Job>(job: J) -> J::Output {
     // SAFETY: the features are enabled here and the caller checked the CPU.
-    unsafe { job.run::<super::x86::Avx512>() }
+    unsafe { job.run::<crate::x86::Avx512>() }
 }

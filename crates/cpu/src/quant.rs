@@ -1,11 +1,11 @@
-//! Quantized formats, read from panels ([`super::panel`]): how words become weights, scales and minima.
+//! Quantized formats, read from panels ([`crate::panel`]): how words become weights, scales and minima.
 //!
 //! Every format is `w = scale · q + min` with `q` a small whole number, so a product with 16-bit
 //! activations `x = s · a` is `scale · s · Σ q·a + min · s · Σ a`, and `Σ a` is known once a row.
 
-use super::panel::ROWS;
-use super::simd::Simd;
 use crate::Format;
+use crate::panel::ROWS;
+use crate::simd::Simd;
 
 /// Bytes of one f16, one byte and one word of every row.
 const HALVES: usize = 2 * ROWS;

@@ -1,21 +1,27 @@
 //! The low-rank products of rows with adapters. Rows of one slot go together, so that a vector of its
 //! factors is loaded once for several; sums stay each row's own.
 
-use super::dot::{F32, Floats, Weights};
-use super::input::transform;
-use super::isa::{Isa, Job};
-use super::simd::Simd;
-use super::threads::{self, Shared};
 use crate::LowRankSpec;
-use crate::ops::ENTRY;
+use crate::dot::{F32, Floats, Weights};
+use crate::input::transform;
+use crate::isa::{Isa, Job};
+use crate::simd::Simd;
+use crate::spec::ENTRY;
+use crate::threads::{self, Shared};
 
-/// Arguments of the products, as plain slices; see [`crate::Kernels::low_rank`].
-pub(crate) struct LowRank<'a> {
+/// The products of rows with adapters: `low_rank` of `tinderbox-kernels`, which has the shapes.
+pub struct LowRank<'a> {
+    /// Input rows, of all rows.
     pub x: &'a [f32],
+    /// Every slot's factors.
     pub factors: &'a [f32],
+    /// [`ENTRY`] numbers a slot: where its `A` begins, its ranks, and of each part its first rank, the one after its last, and where its `B` begins.
     pub table: &'a [i32],
+    /// A row of `out` and its slot, rows ascending.
     pub rows: &'a [i32],
+    /// Of the norm before them.
     pub gains: &'a [f32],
+    /// The rest.
     pub spec: LowRankSpec,
 }
 
@@ -27,7 +33,11 @@ impl LowRank<'_> {
     ///
     /// # Panics
     /// Where a row is named twice, or one, a slot or a factor is not there.
-    pub(crate) fn run(&self, isa: Isa, out: &mut [f32], width: usize) {
+    pub fn run(&self, out: &mut [f32], width: usize) {
+        self.run_on(Isa::best(), out, width);
+    }
+
+    pub(crate) fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
         let rows = self.rows.chunks_exact(2);
         assert!(
             rows.clone().is_sorted_by(|a, b| a[0] < b[0]),

@@ -1,28 +1,46 @@
 //! Matrix products on the file's own bytes.
 
 #[cfg(target_arch = "x86_64")]
-use super::amx;
-use super::dot::{BF16, F16, F32, Floats, Weights};
-use super::input::transform;
-use super::isa::{Isa, Job};
-use super::panel;
-use super::quant::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quant};
-use super::simd::Simd;
-use super::threads::{self, Shared};
+use crate::amx;
+use crate::dot::{BF16, F16, F32, Floats, Weights};
+use crate::input::transform;
+use crate::isa::{Isa, Job};
+use crate::panel;
+use crate::quant::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quant};
+use crate::simd::Simd;
+use crate::threads::{self, Shared};
 use crate::{Format, Input, Layout, LinearSpec};
 
-/// Arguments of a product, as plain slices; see [`crate::Kernels::linear`].
-pub(crate) struct Linear<'a> {
+/// A product: `linear` of `tinderbox-kernels`, which has the shapes.
+pub struct Linear<'a> {
+    /// Its input rows.
     pub x: &'a [f32],
+    /// The matrix as [`pack`](crate::pack) left it.
     pub w: &'a [u8],
+    /// Of the norm before it.
     pub gains: &'a [f32],
+    /// One number an output, or anything.
     pub bias: &'a [f32],
+    /// The rest.
     pub spec: LinearSpec,
 }
 
 impl Linear<'_> {
     /// Runs the product into `out`, rows of `width`.
-    pub(crate) fn run(&self, isa: Isa, out: &mut [f32], width: usize) {
+    ///
+    /// # Panics
+    /// Where the slices do not have the shapes of `spec`.
+    pub fn run(&self, out: &mut [f32], width: usize) {
+        self.run_on(Isa::best(), out, width);
+    }
+
+    pub(crate) fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
+        let gated = matches!(self.spec.input, Input::Gated(_));
+        let wide = self.spec.layout.columns * if gated { 2 } else { 1 };
+        assert!(
+            self.x.len() == out.len() / width * wide,
+            "linear: rows of {wide} numbers are needed"
+        );
         let run = match self.spec.layout.format {
             Format::F32 => Self::product::<Floats<F32>>,
             Format::F16 => Self::product::<Floats<F16>>,
@@ -93,7 +111,7 @@ impl Linear<'_> {
         let row_bytes = layout
             .format
             .row_bytes(layout.columns)
-            .expect("Matrix checked the block");
+            .expect("columns are whole blocks");
         let bytes = panel::ROWS * row_bytes;
         let panels = layout.rows.div_ceil(panel::ROWS);
         let w = &self.w[..panels * bytes];
@@ -266,7 +284,7 @@ impl<W: Weights> Tile<'_, W> {
         let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
         let whole = self.panels.w.len() / self.panels.bytes / P * P;
         // SAFETY: these are so many panels, `x` was prepared from rows of as many columns
-        // (`Matrix::linear` checks), the instruction set is the caller's.
+        // (`Linear::run_on` saw to it), the instruction set is the caller's.
         unsafe {
             for (first, w) in self.panels.groups(0, P) {
                 let products = W::products::<S, N, P>(w.as_ptr(), ahead, columns, x);
@@ -282,8 +300,11 @@ impl<W: Weights> Tile<'_, W> {
     }
 }
 
-/// Rows `ids` of a table times `scale`; see [`crate::Kernels::embed`].
-pub(crate) fn embed(table: &[u8], ids: &[i32], layout: Layout, scale: f32) -> Vec<f32> {
+/// Rows `ids` of a table that [`pack`](crate::pack) left, times `scale`.
+///
+/// # Panics
+/// Where an id is none of a row.
+pub fn embed(table: &[u8], ids: &[i32], layout: Layout, scale: f32) -> Vec<f32> {
     let unpack = match layout.format {
         Format::F32 => Floats::<F32>::unpack,
         Format::F16 => Floats::<F16>::unpack,
@@ -298,7 +319,7 @@ pub(crate) fn embed(table: &[u8], ids: &[i32], layout: Layout, scale: f32) -> Ve
         Format::Q6_K => Q6K::unpack,
     };
     let row_bytes = layout.format.row_bytes(layout.columns);
-    let panel_bytes = panel::ROWS * row_bytes.expect("Matrix checked the block");
+    let panel_bytes = panel::ROWS * row_bytes.expect("columns are whole blocks");
     let mut out = vec![0.0; ids.len() * layout.columns];
     for (out, &id) in out.chunks_exact_mut(layout.columns).zip(ids) {
         let (panel, r) = (id as usize / panel::ROWS, id as usize % panel::ROWS);

@@ -29,7 +29,7 @@ thread_local! {
 }
 
 /// Runs `work` as one of the pool's threads, whose others wait for what it shares.
-pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_num_threads() == 1 || !TEAM.get().is_null() {
         return work();
     }

@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use crate::ops::ENTRY;
+use crate::spec::ENTRY;
 use crate::{Factors, Format, Layout, PARTS};
 
 /// A small generator of numbers (SplitMix64; Steele, Lea & Flood 2014). Not for sampling tokens.
@@ -83,14 +83,14 @@ fn block(format: Format, random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Adapters of one product, as [`LowRank`](crate::LowRank) takes them and as the reference does.
+/// Adapters of one product, as `LowRank` of `tinderbox-kernels` takes them and as the reference does.
 #[derive(Clone, Debug)]
 pub struct Adapters {
     /// Slots and their factors.
     pub slots: Vec<(u32, Factors)>,
     /// All factors in one row.
     pub values: Vec<f32>,
-    /// Where they are ([`Kernels::low_rank`](crate::Kernels::low_rank)).
+    /// Where they are: the table of [`LowRank`](crate::LowRank).
     pub table: Vec<i32>,
 }
 

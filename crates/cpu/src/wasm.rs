@@ -2,7 +2,7 @@
 
 use std::arch::wasm32::*;
 
-use super::simd::Simd;
+use crate::simd::Simd;
 
 /// simd128, in every browser and in workerd.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@
 
 use std::arch::aarch64::*;
 
-use super::simd::{Simd, op};
+use crate::simd::{Simd, op};
 
 /// NEON.
 #[derive(Clone, Copy)]

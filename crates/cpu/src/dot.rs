@@ -1,8 +1,8 @@
 //! A panel of weight rows against one or several input rows.
 
-use super::panel::ROWS;
-use super::quant::Quant;
-use super::simd::{Scalar, Simd};
+use crate::panel::ROWS;
+use crate::quant::Quant;
+use crate::simd::{Scalar, Simd};
 
 /// An input row in 16 bits: groups of 32 with `x ≈ scale · q`, `q` in −32767 ..= 32767.
 ///

@@ -5,11 +5,11 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::dot::{F16, F32, Float};
-use super::isa::{Isa, Job};
-use super::simd::Simd;
-use super::threads::{self, Shared};
+use crate::dot::{F16, F32, Float};
+use crate::isa::{Isa, Job};
 use crate::reference::normalize;
+use crate::simd::Simd;
+use crate::threads::{self, Shared};
 use crate::{AttentionSpec, Norm, RopeSpec};
 
 /// Tokens that are fetched ahead of the one that is computed.
@@ -20,28 +20,40 @@ const ROWS: usize = 16;
 const TOKENS: usize = 64;
 
 /// A number of the cache.
-pub(crate) trait Cell: Copy + Send + Sync + 'static {
-    /// The same as a weight format.
-    type Format: Float + Send + Sync;
+pub trait Cell: Copy + Send + Sync + 'static {
+    /// Writes numbers down.
     fn fill(to: &mut [Self], from: &[f32]);
 }
 
-impl Cell for f32 {
+/// How it is read.
+pub(crate) trait Read: Cell {
+    /// The same as a weight format.
+    type Format: Float + Send + Sync;
+}
+
+impl Read for f32 {
     type Format = F32;
+}
+
+impl Read for f16 {
+    type Format = F16;
+}
+
+impl Cell for f32 {
     fn fill(to: &mut [f32], from: &[f32]) {
         to.copy_from_slice(from);
     }
 }
 
 impl Cell for f16 {
-    type Format = F16;
     fn fill(to: &mut [f16], from: &[f32]) {
         to.convert_from_f32_slice(from);
     }
 }
 
-/// See [`crate::Kernels::rope`].
-pub(crate) fn rope<C: Cell>(
+/// Normalises and rotates the queries and keys of `qkv` in place, and writes its keys and values to their slots of the cache:
+/// `rope` of `tinderbox-kernels`, which has the shapes.
+pub fn rope<C: Cell>(
     qkv: &mut [f32],
     cache: &mut [C],
     rows: &[i32],
@@ -49,6 +61,20 @@ pub(crate) fn rope<C: Cell>(
     gains: &[f32],
     spec: RopeSpec,
 ) {
+    turn(qkv, rows, frequencies, gains, spec);
+    let kv = spec.kv_heads * spec.head_dim;
+    let width = spec.heads * spec.head_dim + 2 * kv;
+    let half = cache.len() / 2;
+    let (keys, values) = cache.split_at_mut(half);
+    for (qkv, row) in qkv.chunks(width).zip(rows.chunks(3)) {
+        let slot = row[1] as usize * kv;
+        let (key, value) = qkv[width - 2 * kv..].split_at(kv);
+        C::fill(&mut keys[slot..][..kv], key);
+        C::fill(&mut values[slot..][..kv], value);
+    }
+}
+
+fn turn(qkv: &mut [f32], rows: &[i32], frequencies: &[f32], gains: &[f32], spec: RopeSpec) {
     let (dim, kv) = (spec.head_dim, spec.kv_heads * spec.head_dim);
     let width = spec.heads * dim + 2 * kv;
     let shared = Shared::new(qkv);
@@ -79,55 +105,66 @@ pub(crate) fn rope<C: Cell>(
             }
         }
     });
-    let half = cache.len() / 2;
-    let (keys, values) = cache.split_at_mut(half);
-    for (qkv, row) in qkv.chunks(width).zip(rows.chunks(3)) {
-        let slot = row[1] as usize * kv;
-        let (key, value) = qkv[width - 2 * kv..].split_at(kv);
-        C::fill(&mut keys[slot..][..kv], key);
-        C::fill(&mut values[slot..][..kv], value);
-    }
 }
 
-/// Arguments of attention, as plain slices; see [`crate::Kernels::attention`].
-pub(crate) struct Attention<'a, C> {
+/// Causal grouped-query attention over the cache, `f32` or `f16`: `attention` of `tinderbox-kernels`, which has the shapes.
+pub struct Attention<'a, C> {
+    /// What [`rope`] left.
     pub qkv: &'a [f32],
+    /// Keys, then values.
     pub cache: &'a [C],
+    /// Position, slot and sequence of each row.
     pub rows: &'a [i32],
+    /// Blocks of each sequence.
     pub tables: &'a [i32],
     /// Columns of `tables`.
     pub blocks: usize,
+    /// The rest.
     pub spec: AttentionSpec,
 }
 
-impl<C: Cell> Attention<'_, C> {
-    /// `[rows, heads · head_dim]`, on an instruction set whose vectors divide a head.
-    pub(crate) fn run(&self, isa: Isa) -> Vec<f32> {
-        let spec = self.spec;
-        let mut out = vec![0.0; self.rows.len() / 3 * spec.heads * spec.head_dim];
-        let shared = Shared::new(&mut out);
-        // Up to so many neighbours of one sequence.
-        let rows = self.rows.as_chunks::<3>().0;
-        let mut blocks = Vec::new();
-        let mut first = 0;
-        for rows in rows.chunk_by(|a, b| a[2] == b[2]) {
-            for rows in rows.chunks(ROWS) {
-                blocks.push((first, rows));
-                first += rows.len();
-            }
-        }
-        threads::share(blocks.len() * spec.kv_heads, |task| {
-            let (first, rows) = blocks[task / spec.kv_heads];
-            isa.run(Heads {
-                attention: self,
-                first,
-                rows,
-                kv_head: task % spec.kv_heads,
-                out: shared,
-            });
-        });
-        out
+// Compiled here for either kind of cache, not where it is called from.
+impl Attention<'_, f32> {
+    /// `[rows, heads · head_dim]`.
+    pub fn run(&self) -> Vec<f32> {
+        attend(self, Isa::best())
     }
+}
+
+impl Attention<'_, f16> {
+    /// `[rows, heads · head_dim]`.
+    pub fn run(&self) -> Vec<f32> {
+        attend(self, Isa::best())
+    }
+}
+
+/// [`Attention::run`], on this instruction set or on the next whose vectors divide a head.
+pub(crate) fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
+    let spec = attention.spec;
+    let isa = isa.of_width(spec.head_dim);
+    let mut out = vec![0.0; attention.rows.len() / 3 * spec.heads * spec.head_dim];
+    let shared = Shared::new(&mut out);
+    // Up to so many neighbours of one sequence.
+    let rows = attention.rows.as_chunks::<3>().0;
+    let mut blocks = Vec::new();
+    let mut first = 0;
+    for rows in rows.chunk_by(|a, b| a[2] == b[2]) {
+        for rows in rows.chunks(ROWS) {
+            blocks.push((first, rows));
+            first += rows.len();
+        }
+    }
+    threads::share(blocks.len() * spec.kv_heads, |task| {
+        let (first, rows) = blocks[task / spec.kv_heads];
+        isa.run(Heads {
+            attention,
+            first,
+            rows,
+            kv_head: task % spec.kv_heads,
+            out: shared,
+        });
+    });
+    out
 }
 
 /// The query heads of some rows of one sequence that share a key and value head.
@@ -141,7 +178,7 @@ struct Heads<'a, C> {
     out: Shared<'a, f32>,
 }
 
-impl<C: Cell> Job for Heads<'_, C> {
+impl<C: Read> Job for Heads<'_, C> {
     type Output = ();
 
     #[inline(always)]
@@ -164,7 +201,7 @@ impl<C: Cell> Job for Heads<'_, C> {
     }
 }
 
-impl<C: Cell> Heads<'_, C> {
+impl<C: Read> Heads<'_, C> {
     /// Where the head of each token begins that any of the rows attends to, and which of these each row does.
     fn tokens(&self) -> (Vec<usize>, Vec<Range<usize>>) {
         let Attention {
@@ -299,7 +336,7 @@ fn part_of(span: &Range<usize>, tile: &Range<usize>) -> Option<(Range<usize>, us
 /// # Safety
 /// The CPU has `S`, whose lanes divide `dim`.
 #[inline(always)]
-unsafe fn to_floats<S: Simd, C: Cell>(
+unsafe fn to_floats<S: Simd, C: Read>(
     floats: &mut [f32],
     cells: &[C],
     tokens: &[usize],
@@ -326,7 +363,7 @@ unsafe fn to_floats<S: Simd, C: Cell>(
 /// # Safety
 /// The CPU has `S`, whose lanes divide a head.
 #[inline(always)]
-unsafe fn score<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
+unsafe fn score<S: Simd, C: Read, const N: usize, const FETCH: bool>(
     scores: &mut [f32],
     t: usize,
     queries: &[f32],
@@ -372,7 +409,7 @@ unsafe fn score<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
 /// # Safety
 /// The CPU has `S`, whose lanes divide a head.
 #[inline(always)]
-unsafe fn dots<S: Simd, C: Cell, const N: usize, const T: usize>(
+unsafe fn dots<S: Simd, C: Read, const N: usize, const T: usize>(
     queries: &[f32],
     keys: &[C],
     places: &[usize; T],
@@ -400,7 +437,7 @@ unsafe fn dots<S: Simd, C: Cell, const N: usize, const T: usize>(
 
 /// Fetches the `len` cells of a token that comes later: what a head reads of a token and of the next lies apart.
 #[inline(always)]
-fn fetch<S: Simd, C: Cell>(cells: &[C], token: usize, len: usize) {
+fn fetch<S: Simd, C: Read>(cells: &[C], token: usize, len: usize) {
     let at = cells.as_ptr().wrapping_add(token);
     S::fetch(at.cast(), len * size_of::<C>());
 }
@@ -435,7 +472,7 @@ unsafe fn softmax<S: Simd>(scores: &mut [f32]) {
 /// # Safety
 /// The CPU has `S`, whose lanes divide a head.
 #[inline(always)]
-unsafe fn mix<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
+unsafe fn mix<S: Simd, C: Read, const N: usize, const FETCH: bool>(
     out: &mut [f32],
     values: &[C],
     places: &[usize],
@@ -460,7 +497,7 @@ unsafe fn mix<S: Simd, C: Cell, const N: usize, const FETCH: bool>(
 /// # Safety
 /// A head has those columns, and the CPU has `S`.
 #[inline(always)]
-unsafe fn mix_at<S: Simd, C: Cell, const N: usize, const D: usize, const FETCH: bool>(
+unsafe fn mix_at<S: Simd, C: Read, const N: usize, const D: usize, const FETCH: bool>(
     out: &mut [f32],
     d: usize,
     values: &[C],

@@ -3,11 +3,11 @@
 /// One instruction set, over vectors of [`LANES`](Simd::LANES) numbers.
 ///
 /// # Safety
-/// Every method needs the CPU to have the implementation's instruction set ([`super::isa`] checks
+/// Every method needs the CPU to have the implementation's instruction set ([`crate::isa`] checks
 /// it before it hands out the type), and pointers to be readable for the length named.
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Simd: Copy + 'static {
-    /// Numbers of 32 bits in a vector; divides [`super::panel::ROWS`].
+    /// Numbers of 32 bits in a vector; divides [`crate::panel::ROWS`].
     const LANES: usize;
     /// Input rows that share one unpacked weight in a product of many rows.
     const TILE: usize;

@@ -1,7 +1,7 @@
 //! What happens to a row before it meets the matrix ([`Input`]), a vector at a time.
 
-use super::simd::Simd;
 use crate::reference::{activate, normalize};
+use crate::simd::Simd;
 use crate::{Activation, Input, Norm};
 
 /// The row that is multiplied.

@@ -2,11 +2,11 @@
 
 use half::f16;
 
-use super::attention::Attention;
-use super::isa::Isa;
-use super::linear::Linear;
-use super::low_rank::LowRank;
-use super::pack;
+use crate::attention::{Attention, attend};
+use crate::isa::Isa;
+use crate::linear::Linear;
+use crate::low_rank::LowRank;
+use crate::pack;
 use crate::sample::{Adapters, Random, matrix};
 use crate::{
     Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRankSpec, Norm, reference,
@@ -62,7 +62,7 @@ fn products_agree_on_every_instruction_set() {
             };
             for isa in Isa::available() {
                 let mut found = vec![0.0; expected.len()];
-                linear.run(isa, &mut found, layout.rows);
+                linear.run_on(isa, &mut found, layout.rows);
                 let error = error(&found, &expected);
                 assert!(error < 1e-4, "{isa:?}, {format}, {input:?}: error {error}");
             }
@@ -100,7 +100,7 @@ fn a_product_does_not_depend_on_what_is_computed_beside_it() {
                     spec,
                 };
                 let mut found = vec![0.0; x.len() / columns * layout.rows];
-                linear.run(isa, &mut found, layout.rows);
+                linear.run_on(isa, &mut found, layout.rows);
                 found
             };
             let alone: Vec<_> = x.chunks_exact(columns).flat_map(products).collect();
@@ -146,7 +146,7 @@ fn attention_agrees_on_every_instruction_set() {
             spec,
         };
         for isa in Isa::available() {
-            let found = attention.run(isa.of_width(head_dim));
+            let found = attend(&attention, isa);
             let error = error(&found, &expected);
             assert!(error < 1e-4, "{isa:?}, {spec:?}: error {error}");
         }
@@ -189,7 +189,7 @@ fn attention_does_not_depend_on_the_rows_beside_it() {
                     blocks,
                     spec,
                 };
-                attention.run(isa.of_width(head_dim))
+                attend(&attention, isa)
             };
             let each = qkv.chunks_exact(width).zip(rows.chunks(1));
             let alone: Vec<_> = each.flat_map(mixed).collect();
@@ -236,7 +236,7 @@ fn low_rank_products_agree_on_every_instruction_set() {
         };
         for isa in Isa::available() {
             let mut found = before.clone();
-            low_rank.run(isa, &mut found, 58);
+            low_rank.run_on(isa, &mut found, 58);
             let error = error(&found, &expected);
             assert!(error < 1e-4, "{isa:?}, {input:?}: error {error}");
         }

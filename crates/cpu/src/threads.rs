@@ -3,7 +3,9 @@
 #[cfg(feature = "threads")]
 mod team;
 #[cfg(feature = "threads")]
-pub(crate) use team::{join, share};
+pub use team::join;
+#[cfg(feature = "threads")]
+pub(crate) use team::share;
 
 /// Calls `task` for `0 .. tasks`. Tasks must not depend on each other.
 #[cfg(not(feature = "threads"))]
@@ -25,7 +27,7 @@ pub(crate) fn collect<T: Send>(tasks: usize, task: impl Fn(usize) -> T + Sync + 
 
 /// Runs `work`, whose pieces are shared ([`share`]).
 #[cfg(not(feature = "threads"))]
-pub(crate) fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     work()
 }
 
