@@ -176,6 +176,7 @@ mod tests {
         let tensor = unwritten([2, BYTES / 8, 2], DType::F16, &Device::flex());
         let taken = resident().saturating_sub(before);
         assert_eq!(tensor.dims(), [2, BYTES / 8, 2]);
-        assert!(taken < BYTES / 4, "{taken} bytes");
+        // Half, since other tests take memory, too; a copy would take all.
+        assert!(taken < BYTES / 2, "{taken} bytes");
     }
 }
