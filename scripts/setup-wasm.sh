@@ -85,8 +85,8 @@ wanted=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\
 tool=.cache/tools/bin/wasm-bindgen
 if [[ $("$tool" --version 2>/dev/null) != "wasm-bindgen $wanted" ]]; then
     echo "wasm-bindgen $wanted: building the tool (a few minutes, once)"
-    # A quick tool would take longer to build than it saves.
-    export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off
+    # As in Cargo.toml: less to compile.
+    export CARGO_PROFILE_RELEASE_LTO=off
     install=(cargo install wasm-bindgen-cli --version "$wanted" --quiet --root .cache/tools)
     # A mirror may lag behind the newest crates that the tool's own lock file names.
     "${install[@]}" --locked || "${install[@]}"

@@ -43,6 +43,8 @@ fn parts(format: Format) -> Option<Parts> {
 
 /// Brings a matrix from the file's form into panels, with rows of zeros up to a whole panel. Float
 /// formats stay as they are, padded alike.
+///
+/// Bytes that are not those of the layout are the caller's fault: a panic or garbage.
 pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
     let Layout { format, rows, .. } = layout;
     if rows == 0 {
