@@ -99,53 +99,13 @@ impl<Q: Quant> Weights for Q {
         x: [&Row16; N],
     ) -> [[[f32; ROWS]; N]; P] {
         let mut out = [[[0.0; ROWS]; N]; P];
-        let groups = Q::FORMAT.block() / 32;
-        let size = ROWS * Q::FORMAT.block_bytes();
-        let blocks = columns / Q::FORMAT.block();
-        // SAFETY: a panel holds `blocks` blocks, each of `groups` groups; every input row
-        // holds `columns / 32` groups; `lane` stays below `ROWS`.
+        // SAFETY: the caller's; the lanes are those of whole vectors of a panel.
         unsafe {
-            for lane in (0..ROWS).step_by(S::LANES) {
-                let mut acc = [[S::splat(0.0); N]; P];
-                for b in 0..blocks {
-                    // Each panel's in turn: memory gives several streams faster than one.
-                    for p in 0..P {
-                        let block = w.add((p * blocks + b) * size);
-                        if lane == 0 {
-                            S::fetch(block.wrapping_add(ahead), size);
-                        }
-                        let acc = &mut acc[p];
-                        for g in 0..groups {
-                            let at = b * groups + g;
-                            for half in 0..Q::SCALES {
-                                let mut sums = [S::zero(); N];
-                                for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
-                                    let quants = Q::quants::<S>(block, g, k, lane);
-                                    for n in 0..N {
-                                        let x = x[n].q.as_ptr().add(32 * at + 8 * k);
-                                        sums[n] = S::dot(sums[n], quants, x);
-                                    }
-                                }
-                                let scale = Q::scale::<S>(block, g, half, lane);
-                                for n in 0..N {
-                                    let with = S::splat(*x[n].scales.as_ptr().add(at));
-                                    acc[n] = S::fma(acc[n], S::total(sums[n]), S::mul(scale, with));
-                                }
-                            }
-                            if Q::MIN {
-                                let min = Q::min::<S>(block, g, lane);
-                                for n in 0..N {
-                                    let sum = S::splat(*x[n].sums.as_ptr().add(at));
-                                    acc[n] = S::fma(acc[n], min, sum);
-                                }
-                            }
-                        }
-                    }
-                }
-                for p in 0..P {
-                    for n in 0..N {
-                        S::store(out[p][n][lane..].as_mut_ptr(), acc[p][n]);
-                    }
+            if 2 * S::LANES == ROWS {
+                lanes::<Q, S, N, P, 2>(w, ahead, columns, x, 0, &mut out);
+            } else {
+                for lane in (0..ROWS).step_by(S::LANES) {
+                    lanes::<Q, S, N, P, 1>(w, ahead, columns, x, lane, &mut out);
                 }
             }
         }
@@ -168,6 +128,78 @@ impl<Q: Quant> Weights for Q {
                     for (out, quant) in out.iter_mut().zip(quants.iter().flat_map(|q| q[own])) {
                         *out = scale * f32::from(quant) + min;
                     }
+                }
+            }
+        }
+    }
+}
+
+/// [`Weights::products`] of `V` vectors of each panel's rows, from `first` on: they share what is broadcast of the input.
+///
+/// # Safety
+/// As for [`Weights::products`]; `first + V * S::LANES` is at most [`ROWS`].
+#[inline(always)]
+unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usize>(
+    w: *const u8,
+    ahead: usize,
+    columns: usize,
+    x: [&Row16; N],
+    first: usize,
+    out: &mut [[[f32; ROWS]; N]; P],
+) {
+    let groups = Q::FORMAT.block() / 32;
+    let size = ROWS * Q::FORMAT.block_bytes();
+    let blocks = columns / Q::FORMAT.block();
+    // SAFETY: a panel holds `blocks` blocks, each of `groups` groups; every input row holds `columns / 32` groups; a lane stays
+    // below `ROWS`.
+    unsafe {
+        let mut acc = [[[S::splat(0.0); V]; N]; P];
+        for b in 0..blocks {
+            // Each panel's in turn: memory gives several streams faster than one.
+            for p in 0..P {
+                let block = w.add((p * blocks + b) * size);
+                if first == 0 {
+                    S::fetch(block.wrapping_add(ahead), size);
+                }
+                let acc = &mut acc[p];
+                for g in 0..groups {
+                    let at = b * groups + g;
+                    for half in 0..Q::SCALES {
+                        let mut sums = [[S::zero(); V]; N];
+                        for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
+                            for v in 0..V {
+                                let quants = Q::quants::<S>(block, g, k, first + v * S::LANES);
+                                for n in 0..N {
+                                    let x = x[n].q.as_ptr().add(32 * at + 8 * k);
+                                    sums[n][v] = S::dot(sums[n][v], quants, x);
+                                }
+                            }
+                        }
+                        for v in 0..V {
+                            let scale = Q::scale::<S>(block, g, half, first + v * S::LANES);
+                            for n in 0..N {
+                                let with = S::splat(*x[n].scales.as_ptr().add(at));
+                                let sum = S::total(sums[n][v]);
+                                acc[n][v] = S::fma(acc[n][v], sum, S::mul(scale, with));
+                            }
+                        }
+                    }
+                    if Q::MIN {
+                        for v in 0..V {
+                            let min = Q::min::<S>(block, g, first + v * S::LANES);
+                            for n in 0..N {
+                                let sum = S::splat(*x[n].sums.as_ptr().add(at));
+                                acc[n][v] = S::fma(acc[n][v], min, sum);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            for n in 0..N {
+                for v in 0..V {
+                    S::store(out[p][n][first + v * S::LANES..].as_mut_ptr(), acc[p][n][v]);
                 }
             }
         }
