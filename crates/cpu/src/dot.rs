@@ -153,7 +153,7 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
     // SAFETY: a panel holds `blocks` blocks, each of `groups` groups; every input row holds `columns / 32` groups; a lane stays
     // below `ROWS`.
     unsafe {
-        let mut acc = [[[S::splat(0.0); V]; N]; P];
+        let mut acc = [[[S::splat(0.0); N]; V]; P];
         for b in 0..blocks {
             // Each panel's in turn: memory gives several streams faster than one.
             for p in 0..P {
@@ -165,13 +165,13 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
                 for g in 0..groups {
                     let at = b * groups + g;
                     for half in 0..Q::SCALES {
-                        let mut sums = [[S::zero(); V]; N];
+                        let mut sums = [[S::zero(); N]; V];
                         for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
-                            for v in 0..V {
+                            for (v, sums) in sums.iter_mut().enumerate() {
                                 let quants = Q::quants::<S>(block, g, k, first + v * S::LANES);
                                 for n in 0..N {
                                     let x = x[n].q.as_ptr().add(32 * at + 8 * k);
-                                    sums[n][v] = S::dot(sums[n][v], quants, x);
+                                    sums[n] = S::dot(sums[n], quants, x);
                                 }
                             }
                         }
@@ -179,17 +179,17 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
                             let scale = Q::scale::<S>(block, g, half, first + v * S::LANES);
                             for n in 0..N {
                                 let with = S::splat(*x[n].scales.as_ptr().add(at));
-                                let sum = S::total(sums[n][v]);
-                                acc[n][v] = S::fma(acc[n][v], sum, S::mul(scale, with));
+                                let sum = S::total(sums[v][n]);
+                                acc[v][n] = S::fma(acc[v][n], sum, S::mul(scale, with));
                             }
                         }
                     }
                     if Q::MIN {
-                        for v in 0..V {
+                        for (v, acc) in acc.iter_mut().enumerate() {
                             let min = Q::min::<S>(block, g, first + v * S::LANES);
                             for n in 0..N {
                                 let sum = S::splat(*x[n].sums.as_ptr().add(at));
-                                acc[n][v] = S::fma(acc[n][v], min, sum);
+                                acc[n] = S::fma(acc[n], min, sum);
                             }
                         }
                     }
@@ -199,7 +199,7 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
         for p in 0..P {
             for n in 0..N {
                 for v in 0..V {
-                    S::store(out[p][n][first + v * S::LANES..].as_mut_ptr(), acc[p][n][v]);
+                    S::store(out[p][n][first + v * S::LANES..].as_mut_ptr(), acc[p][v][n]);
                 }
             }
         }
