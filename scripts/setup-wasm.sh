@@ -5,6 +5,7 @@
 # Does nothing, quickly, when all is there. Exit status 1: not possible here, and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/apt.sh
 
 target=wasm32-unknown-unknown
 version=$(rustc --version | cut -d' ' -f2)
@@ -22,29 +23,13 @@ std_works() {
 
 have_sources() { [[ -r $src/library/std/Cargo.toml ]]; }
 
-# Debian's own mirror as this machine's apt knows it.
-debian_mirror() {
-    apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" {print $2; exit}'
-}
-
-# Fetches rust-src in exactly the compiler's version through an apt state of its own (so root is not needed and the
-# machine's sources stay as they are; apt checks the signatures), and lays it where cargo looks for it.
+# Fetches rust-src in exactly the compiler's version, and lays it where cargo looks for it.
 fetch_sources() {
-    local mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite
-    mirror=$(debian_mirror)
-    [[ -n $mirror && -r $keyring ]] || return 1
-    mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial"
-    for suite in stable stable-backports oldstable-backports testing unstable; do
-        echo "deb [signed-by=$keyring] $mirror $suite main"
-    done >"$work/apt/sources.list"
-    local options=(-o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/apt/lists"
-        -o "Dir::Cache=$work/apt" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Languages=none -qq)
-    # A mirror that lacks one suite still serves the others.
-    apt-get "${options[@]}" update 2>/dev/null || true
+    own_apt "$work/apt" stable stable-backports oldstable-backports testing unstable || return 1
     local package
-    package=$(apt-cache "${options[@]}" madison rust-src | awk -v v="$version" 'index($3, v "+") == 1 || index($3, v "~") == 1 {print $3; exit}')
+    package=$(apt-cache "${apt_options[@]}" madison rust-src | awk -v v="$version" 'index($3, v "+") == 1 || index($3, v "~") == 1 {print $3; exit}')
     [[ -n $package ]] || return 1
-    (cd "$work" && apt-get "${options[@]}" download "rust-src=$package") || return 1
+    (cd "$work" && apt-get "${apt_options[@]}" download "rust-src=$package") || return 1
     dpkg -x "$work"/rust-src_*.deb "$work/rust-src"
     mkdir -p "$src"
     cp -rL "$work/rust-src/usr/src/rustc-$version/library" "$src/library"

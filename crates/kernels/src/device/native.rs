@@ -30,14 +30,36 @@ fn on(api: wgpu::Backend, backend: &'static str) -> Vec<Adapter> {
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     };
     let instance = wgpu::Instance::new(descriptor);
-    let mut found: Vec<Adapter> = Vec::new();
+    let mut found: Vec<(Adapter, bool)> = Vec::new();
     for adapter in block_on(instance.enumerate_adapters(api.into())) {
+        let usable = takes_our_code(&adapter);
         let mut adapter = describe(&adapter, backend);
         // CubeCL names an adapter by its place among those of its kind.
-        adapter.index = found.iter().filter(|a| a.kind == adapter.kind).count();
-        found.push(adapter);
+        adapter.index = (found.iter())
+            .filter(|(a, _)| a.kind == adapter.kind)
+            .count();
+        found.push((adapter, usable));
     }
-    found
+    let usable = found.into_iter().filter(|(_, usable)| *usable);
+    usable.map(|(adapter, _)| adapter).collect()
+}
+
+/// Whether the driver takes what CubeCL makes for it. SPIR-V of CubeCL 0.11 is wrong where workgroup memory has no layout
+/// of its own (variables are pointers to pointers there), and Mesa's older drivers crash on it.
+#[cfg(feature = "vulkan")]
+fn takes_our_code(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::hal::api::Vulkan;
+    // SAFETY: the adapter is asked, and nothing of it is destroyed.
+    let vulkan = unsafe { adapter.as_hal::<Vulkan>() };
+    vulkan.is_none_or(|adapter| {
+        let driver = adapter.physical_device_capabilities();
+        driver.supports_extension(c"VK_KHR_workgroup_memory_explicit_layout")
+    })
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn takes_our_code(_: &wgpu::Adapter) -> bool {
+    true
 }
 
 pub fn start(adapter: &Adapter, choice: Choice) -> Result<Selected, DeviceError> {

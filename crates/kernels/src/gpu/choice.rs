@@ -11,6 +11,8 @@ use burn::cubecl;
 use cubecl::features::Plane;
 use cubecl::prelude::DeviceProperties;
 
+use super::linear_cooperative::Fragment;
+
 /// Ways to make a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -22,6 +24,8 @@ pub enum Way {
     Plane(usize),
     /// Tiles in workgroup memory.
     Tiles,
+    /// Tiles that planes multiply as cooperative matrices.
+    Cooperative(Fragment),
 }
 
 impl fmt::Display for Way {
@@ -31,6 +35,7 @@ impl fmt::Display for Way {
             Way::Shared => f.write_str("32 lanes in workgroup memory"),
             Way::Plane(lanes) => write!(f, "a plane of {lanes}"),
             Way::Tiles => f.write_str("tiles"),
+            Way::Cooperative(fragment) => write!(f, "cooperative matrices of {fragment}"),
         }
     }
 }
@@ -107,7 +112,11 @@ impl Way {
     /// The best way for so many rows of `x` that is not known to be wrong on the device; the last
     /// of the table where all are.
     pub fn of(device: &CubeDevice, properties: &DeviceProperties, rows: usize) -> Way {
-        let ways = Class::of(properties).ways(rows <= FEW);
+        let (class, few) = (Class::of(properties), rows <= FEW);
+        let mut ways = class.ways(few);
+        if !few && class != Class::Software {
+            ways.splice(0..0, Fragment::of(properties).map(Way::Cooperative));
+        }
         first_right(&ways, |way| Fault::Product(way).is_known(device))
     }
 }

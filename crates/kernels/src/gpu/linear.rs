@@ -4,7 +4,7 @@ use super::choice::{FEW, Way};
 use super::input::{Prologue, prepare};
 use super::linear_gemv::{self, Gemv, Operands};
 use super::unpack::Packing;
-use super::{linear_gemm, rows};
+use super::{linear_cooperative, linear_gemm, rows};
 use crate::LinearSpec;
 
 /// Workgroups that keep a GPU busy: fewer rows of weights a lane, where there would be less.
@@ -23,15 +23,19 @@ pub fn run(operands: &Operands, spec: LinearSpec, way: Way) {
         return;
     }
     let (prologue, eps) = Prologue::of(spec.input);
-    let apart = matches!(way, Way::Single | Way::Tiles) || prologue == Prologue::Layer;
-    let x = if apart {
-        prepare(operands.x, operands.gains, spec.layout.columns, spec.input)
-    } else {
+    let fused = matches!(way, Way::Shared | Way::Plane(_)) && prologue != Prologue::Layer;
+    let x = if fused {
         operands.x.clone()
+    } else {
+        prepare(operands.x, operands.gains, spec.layout.columns, spec.input)
     };
     let operands = Operands { x: &x, ..*operands };
-    if way == Way::Tiles {
-        return linear_gemm::launch(&operands, spec);
+    match way {
+        Way::Tiles => return linear_gemm::launch(&operands, spec),
+        Way::Cooperative(fragment) => {
+            return linear_cooperative::launch(&operands, spec, fragment);
+        }
+        _ => {}
     }
     let inputs = rows(operands.out).next_power_of_two();
     let (lanes, groups, inputs) = match way {
@@ -48,7 +52,7 @@ pub fn run(operands: &Operands, spec: LinearSpec, way: Way) {
     };
     let plan = Gemv {
         packing: Packing::of(spec.layout),
-        prologue: if apart { Prologue::Plain } else { prologue },
+        prologue: if fused { prologue } else { Prologue::Plain },
         lanes,
         groups,
         grain: if lanes == 1 { 4 } else { 1 },

@@ -15,6 +15,7 @@ mod choice;
 mod embed;
 mod input;
 mod linear;
+mod linear_cooperative;
 mod linear_gemm;
 mod linear_gemv;
 mod low_rank;

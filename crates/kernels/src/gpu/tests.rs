@@ -77,9 +77,15 @@ fn check(
         .try_to_vec::<f32>()
         .expect("f32");
     let size = want.iter().fold(1e-3f32, |size, v| size.max(v.abs()));
+    // Halves have 11 bits.
+    let near = if matches!(way, Way::Cooperative(_)) {
+        2e-3 * size
+    } else {
+        2e-4 * size
+    };
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         assert!(
-            (got - want).abs() <= 2e-4 * size,
+            (got - want).abs() <= near,
             "{way:?} {spec:?}: element {i} is {got}, not {want}"
         );
     }
@@ -315,6 +321,27 @@ fn on_a_gpu_in_software_attention_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
+/// The way's products in every format, with and without whole spans, of one row and of many.
+fn check_every_format(way: Way, device: &CubeDevice) {
+    let mut random = Random(21);
+    for (i, format) in Format::ALL.into_iter().enumerate() {
+        let inputs = [
+            Input::Norm(Norm::Rms { eps: 1e-5 }),
+            Input::Gated(Activation::Silu),
+            Input::Norm(Norm::Layer { eps: 1e-5 }),
+            Input::Act(Activation::Gelu),
+        ];
+        let columns = if format.block() == 1 { 101 } else { 512 };
+        let layout = Layout {
+            format,
+            rows: 70,
+            columns,
+        };
+        let rows = [1, 7, 2, 33][i % 4];
+        check(way, layout, rows, inputs[i % 4], &mut random, device);
+    }
+}
+
 #[test]
 fn every_way_to_a_product_is_the_reference_in_every_format() {
     // Planes need a real GPU: CubeCL reports none on a software one.
@@ -325,30 +352,20 @@ fn every_way_to_a_product_is_the_reference_in_every_format() {
     if kind == crate::Kind::Discrete {
         ways.push(Way::Plane(32));
     }
-    let mut random = Random(21);
     for way in ways {
-        for (i, format) in Format::ALL.into_iter().enumerate() {
-            let inputs = [
-                Input::Norm(Norm::Rms { eps: 1e-5 }),
-                Input::Gated(Activation::Silu),
-                Input::Norm(Norm::Layer { eps: 1e-5 }),
-                Input::Act(Activation::Gelu),
-            ];
-            let columns = if format.block() == 1 { 101 } else { 512 };
-            let layout = Layout {
-                format,
-                rows: 70,
-                columns,
-            };
-            check(
-                way,
-                layout,
-                [1, 7, 2, 33][i % 4],
-                inputs[i % 4],
-                &mut random,
-                &device,
-            );
-        }
+        check_every_format(way, &device);
+    }
+}
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn cooperative_matrices_are_the_reference_in_every_format() {
+    use super::linear_cooperative::Fragment;
+
+    let Some((_, device)) = vulkan() else { return };
+    match Fragment::of(device.client().properties()) {
+        Some(fragment) => check_every_format(Way::Cooperative(fragment), &device),
+        None => eprintln!("SKIP: this adapter has no cooperative matrices of halves"),
     }
 }
 
@@ -393,6 +410,7 @@ fn no_kernel_binds_more_buffers_than_webgpu_grants() {
         include_str!("attention.rs"),
         include_str!("embed.rs"),
         include_str!("input.rs"),
+        include_str!("linear_cooperative.rs"),
         include_str!("linear_gemm.rs"),
         include_str!("linear_gemv.rs"),
         include_str!("low_rank.rs"),
