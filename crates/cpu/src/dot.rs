@@ -99,9 +99,12 @@ impl<Q: Quant> Weights for Q {
         x: [&Row16; N],
     ) -> [[[f32; ROWS]; N]; P] {
         let mut out = [[[0.0; ROWS]; N]; P];
+        // Q4_K and Q5_K in V8: with both vectors of a panel at once several rows take half as long again (BENCHMARKS.md).
+        let groups = Q::FORMAT.block() / 32;
+        let alone = cfg!(target_arch = "wasm32") && N > 1 && Q::MIN && groups > 1;
         // SAFETY: the caller's; the lanes are those of whole vectors of a panel.
         unsafe {
-            if 2 * S::LANES == ROWS {
+            if 2 * S::LANES == ROWS && !alone {
                 lanes::<Q, S, N, P, 2>(w, ahead, columns, x, 0, &mut out);
             } else {
                 for lane in (0..ROWS).step_by(S::LANES) {
