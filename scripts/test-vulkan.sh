@@ -7,20 +7,18 @@ cd "$(dirname "$0")/.."
 
 mesa=$PWD/.cache/mesa
 libraries=$mesa/usr/lib/x86_64-linux-gnu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 if [[ ! -e $mesa/icd.json ]]; then
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    own_apt "$work" stable stable-backports
+    own_apt "$work/apt" stable stable-backports
     # Nothing counts as installed, so that all it needs comes along.
     apt-get "${apt_options[@]}" -o Dir::State::status=/dev/null -o Debug::NoLocking=1 -y --no-install-recommends --download-only \
         -t stable-backports install mesa-vulkan-drivers libvulkan1 libgcc-s1 2>/dev/null
-    for package in "$work"/archives/*.deb; do dpkg -x "$package" "$mesa"; done
+    for package in "$work"/apt/archives/*.deb; do dpkg -x "$package" "$mesa"; done
     printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}\n' \
         "$libraries/libvulkan_lvp.so" >"$mesa/icd.json"
 fi
 export VK_DRIVER_FILES=$mesa/icd.json VK_LOADER_LAYERS_DISABLE='*'
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$libraries/ld-linux-x86-64.so.2 --library-path $libraries"
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-cargo test --release -p tinderbox-kernels --features vulkan --lib --test gpu_oracle -- --show-output | tee "$output"
-! grep '^SKIP: ' "$output"
+cargo test --release -p tinderbox-kernels --features vulkan --lib --test gpu_oracle -- --show-output | tee "$work/output"
+if grep '^SKIP: ' "$work/output"; then exit 1; fi
