@@ -142,6 +142,7 @@ impl<Q: Quant> Weights for Q {
 /// # Safety
 /// As for [`Weights::products`]; `first + V * S::LANES` is at most [`ROWS`].
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // An iterator costs 6 % of the products of several rows.
 unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usize>(
     w: *const u8,
     ahead: usize,
@@ -170,13 +171,15 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
                     for half in 0..Q::SCALES {
                         let mut sums = [[S::zero(); N]; V];
                         for k in half * 4 / Q::SCALES..(half + 1) * 4 / Q::SCALES {
-                            for (v, sums) in sums.iter_mut().enumerate() {
-                                let quants = Q::quants::<S>(block, g, k, first + v * S::LANES);
-                                for n in 0..N {
-                                    let x = x[n].q.as_ptr().add(32 * at + 8 * k);
-                                    sums[n] = S::dot(sums[n], quants, x);
-                                }
+                            let mut quants = [Q::quants::<S>(block, g, k, first); V];
+                            for v in 1..V {
+                                quants[v] = Q::quants::<S>(block, g, k, first + v * S::LANES);
                             }
+                            let mut pairs = [std::ptr::null(); N];
+                            for n in 0..N {
+                                pairs[n] = x[n].q.as_ptr().add(32 * at + 8 * k);
+                            }
+                            S::dots(&mut sums, quants, pairs);
                         }
                         for v in 0..V {
                             let scale = Q::scale::<S>(block, g, half, first + v * S::LANES);

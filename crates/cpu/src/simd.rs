@@ -33,6 +33,20 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn zero() -> Self::Sum;
     /// Adds to each lane the products of its four pairs with the four at `x`.
     unsafe fn dot(sum: Self::Sum, w: [Self::I16; 4], x: *const i16) -> Self::Sum;
+    /// [`dot`](Simd::dot) of `V` vectors of weights with `N` rows of input.
+    #[inline(always)]
+    unsafe fn dots<const N: usize, const V: usize>(
+        sums: &mut [[Self::Sum; N]; V],
+        w: [[Self::I16; 4]; V],
+        x: [*const i16; N],
+    ) {
+        for v in 0..V {
+            for n in 0..N {
+                // SAFETY: the caller's.
+                sums[v][n] = unsafe { Self::dot(sums[v][n], w[v], x[n]) };
+            }
+        }
+    }
     /// Each lane's sum.
     unsafe fn total(sum: Self::Sum) -> Self::F32;
 

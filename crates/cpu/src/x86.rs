@@ -43,13 +43,29 @@ impl Simd for Avx2 {
     op!(sar(a: __m256i, n: u32) -> __m256i, _mm256_sra_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(zero() -> __m256i, _mm256_setzero_si256());
     op!(dot(sum: __m256i, w: [__m256i; 4], x: *const i16) -> __m256i, {
-        let mut sum = sum;
-        for (pair, w) in w.into_iter().enumerate() {
-            let x = _mm256_set1_epi32(x.add(2 * pair).cast::<i32>().read_unaligned());
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
-        }
-        sum
+        let mut sums = [[sum]];
+        Self::dots(&mut sums, [w], [x]);
+        sums[0][0]
     });
+    /// Pair by pair, so that what is broadcast is used at once.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Of a pair and a row there is more than one thing.
+    unsafe fn dots<const N: usize, const V: usize>(
+        sums: &mut [[__m256i; N]; V],
+        w: [[__m256i; 4]; V],
+        x: [*const i16; N],
+    ) {
+        unsafe {
+            for pair in 0..4 {
+                for n in 0..N {
+                    let x = _mm256_set1_epi32(x[n].add(2 * pair).cast::<i32>().read_unaligned());
+                    for v in 0..V {
+                        sums[v][n] = _mm256_add_epi32(sums[v][n], _mm256_madd_epi16(w[v][pair], x));
+                    }
+                }
+            }
+        }
+    }
     op!(total(sum: __m256i) -> __m256, _mm256_cvtepi32_ps(sum));
     op!(bytes(at: *const u8) -> __m256i, _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
     op!(bits(a: __m256i, shift: u32, mask: u32) -> __m256i, {
