@@ -12,7 +12,6 @@ use half::f16;
 
 use super::linear_gemv::{Operands, Sizes, store};
 use super::unpack::{Packing, SPAN, UNITS, first_column, scales, weights};
-use super::{GRID_MAX, rows};
 use crate::LinearSpec;
 
 /// Rows of `x` and rows of weights in a tile.
@@ -58,11 +57,8 @@ impl Fragment {
                 lanes: hardware.plane_size_min as usize,
             })
             .filter(|_| hardware.plane_size_min == hardware.plane_size_max)
-            .filter(|f| {
-                [f.m, f.n, f.k]
-                    .iter()
-                    .all(|side| SHARE.is_multiple_of(*side))
-            })
+            .filter(|f| SHARE.is_multiple_of(f.m) && SHARE.is_multiple_of(f.n))
+            .filter(|f| SPAN.is_multiple_of(f.k) && f.k.is_multiple_of(4))
             .filter(|f| f.lanes * PLANES <= hardware.max_units_per_cube as usize)
             .filter(|f| (f.m * f.n).is_multiple_of(f.lanes))
             .max_by_key(|f| (f.m * f.n * f.k, *f))
@@ -234,9 +230,6 @@ fn cooperative_kernel(
 
 /// `operands.x` is prepared: the input's transformation is its own pass.
 pub fn launch(operands: &Operands, spec: LinearSpec, fragment: Fragment) {
-    let cubes = spec.layout.rows.div_ceil(TILE);
-    let y = cubes.div_ceil(GRID_MAX);
-    let z = rows(operands.out).div_ceil(TILE);
     let plan = Plan {
         packing: Packing::of(spec.layout),
         fragment,
@@ -245,7 +238,7 @@ pub fn launch(operands: &Operands, spec: LinearSpec, fragment: Fragment) {
     };
     cooperative_kernel::launch(
         &operands.x.client,
-        CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32),
+        operands.grid(spec, TILE, TILE),
         CubeDim::new_1d(plan.units() as u32),
         operands.out.clone().into_buffer_arg(),
         operands.x.clone().into_buffer_arg(),

@@ -5,7 +5,6 @@ use cubecl::prelude::*;
 
 use super::linear_gemv::{Operands, Sizes, store};
 use super::unpack::{Packing, SPAN, UNITS, first_column, scales, weights};
-use super::{GRID_MAX, rows};
 use crate::LinearSpec;
 
 /// Rows of `x` and rows of weights in a tile; with [`SPAN`] columns two tiles fill 16 KiB.
@@ -113,12 +112,9 @@ fn gemm_kernel(
 
 /// `operands.x` is prepared: the input's transformation is its own pass.
 pub fn launch(operands: &Operands, spec: LinearSpec) {
-    let cubes = spec.layout.rows.div_ceil(TILE);
-    let y = cubes.div_ceil(GRID_MAX);
-    let z = rows(operands.out).div_ceil(TILE);
     gemm_kernel::launch(
         &operands.x.client,
-        CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32),
+        operands.grid(spec, TILE, TILE),
         CubeDim::new_1d((SIDE * SIDE) as u32),
         operands.out.clone().into_buffer_arg(),
         operands.x.clone().into_buffer_arg(),

@@ -281,6 +281,14 @@ impl Operands<'_> {
         );
     }
 
+    /// A grid whose workgroups `(x, y)` take so many rows of weights, and `z` so many of `x`.
+    pub fn grid(&self, spec: LinearSpec, outputs: usize, inputs: usize) -> CubeCount {
+        let cubes = spec.layout.rows.div_ceil(outputs);
+        let y = cubes.div_ceil(GRID_MAX);
+        let z = rows(self.out).div_ceil(inputs);
+        CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32)
+    }
+
     pub fn sizes(&self, spec: LinearSpec) -> SizesLaunch {
         let (inputs, width) = (rows(self.out), columns(self.out).1);
         let stride = Packing::stride(spec.layout);
@@ -296,16 +304,13 @@ impl Operands<'_> {
 }
 
 pub fn launch(operands: &Operands, spec: LinearSpec, plan: Gemv, eps: f32) {
-    let cubes = spec.layout.rows.div_ceil(plan.groups * plan.outputs);
-    let y = cubes.div_ceil(GRID_MAX);
-    let z = rows(operands.out).div_ceil(plan.inputs);
     operands.check(spec, plan.prologue);
     // SAFETY: rows of `x` and of weights are clamped to the last, columns are inside a row, and
     // `store` skips what is outside `out`; `check` found every buffer large enough for its shape.
     unsafe {
         gemv_kernel::launch_unchecked(
             &operands.x.client,
-            CubeCount::Static(cubes.div_ceil(y) as u32, y as u32, z as u32),
+            operands.grid(spec, plan.groups * plan.outputs, plan.inputs),
             CubeDim::new_1d(plan.units() as u32),
             operands.out.clone().into_buffer_arg(),
             operands.x.clone().into_buffer_arg(),

@@ -364,7 +364,17 @@ fn cooperative_matrices_are_the_reference_in_every_format() {
 
     let Some((_, device)) = vulkan() else { return };
     match Fragment::of(device.client().properties()) {
-        Some(fragment) => check_every_format(Way::Cooperative(fragment), &device),
+        Some(fragment) => {
+            let way = Way::Cooperative(fragment);
+            check_every_format(way, &device);
+            // More rows than a tile has.
+            let layout = Layout {
+                format: Format::Q4_1,
+                rows: 70,
+                columns: 512,
+            };
+            check(way, layout, 130, Input::Plain, &mut Random(25), &device);
+        }
         None => eprintln!("SKIP: this adapter has no cooperative matrices of halves"),
     }
 }
