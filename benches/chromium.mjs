@@ -51,8 +51,8 @@ export async function chromium(folder) {
 }
 
 /** The page in a browser of its own, so that nothing is warm. */
-async function blank(origin, name) {
-    const browser = await launch();
+async function blank(origin, name, path) {
+    const browser = await launch({path});
     try {
         const page = await browser.newPage();
         page.on("pageerror", (error) => console.error(`${name}: ${error.message}`));
@@ -83,9 +83,9 @@ async function open(origin, models, setup) {
     }
 }
 
-/** One measurement. */
-async function measure(origin, engine, models, {prompt, decode, ...setup}) {
-    const {browser, page} = await blank(origin, engine);
+/** One measurement, in the browser at `path` or the usual one. */
+async function measure(origin, engine, models, {prompt, decode, ...setup}, path) {
+    const {browser, page} = await blank(origin, engine, path);
     try {
         const task = {
             ...setup,

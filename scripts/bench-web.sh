@@ -11,4 +11,5 @@ if [[ ! -f $model ]]; then
     model=$(target/release/tinderbox pull "$model")
 fi
 scripts/npm.sh tests/web
-node benches/web.mjs "$model" "$@"
+lavapipe=$(scripts/chromium-lavapipe.sh) || echo "no Chromium on lavapipe here, so not that setup" >&2
+node benches/web.mjs "$model" ${lavapipe:+--lavapipe "$lavapipe"} "$@"

@@ -15,7 +15,8 @@ module() {
         --out-name "$1" --out-dir "$TINDERBOX_WASM" "$2/wasm32-unknown-unknown/release/tinderbox_web.wasm"
 }
 
-module tinderbox_web "$target"
+# Beside the other one: each ends with crates that wait for one another.
+module tinderbox_web "$target" &
 # Threads share memory, which the standard library as it is shipped does not know of. cargo takes its sources only where unstable
 # features are allowed; the folder is another one, because macros are compiled otherwise where they are.
 shared="-C target-feature=+simd128,+atomics,+bulk-memory"
@@ -24,6 +25,7 @@ for argument in --shared-memory --import-memory --max-memory=4294967296 --export
 done
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=$shared module tinderbox_web_threads "$target/build-std" \
     --no-default-features --features threads -Zbuild-std=std,panic_abort
+wait $!
 
 for folder in crates/web www; do
     scripts/npm.sh "$folder"

@@ -22,9 +22,9 @@ pub struct SelfTest {
     pub format: Option<Format>,
     /// Within the tolerance.
     pub passed: bool,
-    /// Largest deviation from the reference, as a share of its largest value.
+    /// Largest deviation from the reference, as a share of its largest value; infinite where it is no number (`null` in JSON).
     pub error: f32,
-    /// The first wrong element, or what the device said; empty where it passed.
+    /// The element that is most wrong, or what the device said; empty where it passed.
     pub detail: String,
     /// What took the place of a wrong kernel; its own test follows.
     pub fallback: Option<String>,
@@ -404,16 +404,12 @@ fn worst(got: &[f32], want: &[f32]) -> (f32, String) {
         .fold(f32::MIN_POSITIVE, |size, v| size.max(v.abs()));
     let mut worst = (0.0, String::new());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let error = (got - want).abs() / size;
-        if error > worst.0 || !error.is_finite() {
-            worst = (
-                if error.is_finite() {
-                    error
-                } else {
-                    f32::INFINITY
-                },
-                format!("element {i}: {got} in place of {want}"),
-            );
+        let error = match (got - want).abs() / size {
+            error if error.is_nan() => f32::INFINITY,
+            error => error,
+        };
+        if error > worst.0 {
+            worst = (error, format!("element {i}: {got} in place of {want}"));
         }
     }
     worst

@@ -100,8 +100,8 @@ export interface SelfTest {
   /** Storage of the weights, as in `Q4_1`; null where there are none. */
   format: string | null;
   passed: boolean;
-  /** Largest deviation as a share of the largest value. */
-  error: number;
+  /** Largest deviation as a share of the largest value; null where it is no number. */
+  error: number | null;
   detail: string;
   /** What took the place of a wrong kernel; null where it passed or nothing could. */
   fallback: string | null;

@@ -40,7 +40,8 @@ function first(response, then) {
   response.write = (chunk) => {
     write(chunk);
     response.write = () => false;
-    setTimeout(() => then === "cut" && response.socket?.destroy(), 200);
+    // By then the page has written the piece, beside other work, too.
+    setTimeout(() => then === "cut" && response.socket?.destroy(), 1000);
     return false;
   };
   response.end = () => response;

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ask, fixture, loadTiny, openPanel, setMaxTokens } from "./fixture.mjs";
 
-/** An adapter that says it is a real one, and whose shaders take every product for a sum. */
+/** An adapter that says it is a real one, and whose shaders divide by zero where they should multiply. */
 const WRONG_GPU = `
   Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
   const make = GPUDevice.prototype.createShaderModule;
   GPUDevice.prototype.createShaderModule = function (how) {
-    return make.call(this, { ...how, code: how.code.replaceAll(/ (\\w+) \\* (\\w+);/g, " $1 + $2;") });
+    return make.call(this, { ...how, code: how.code.replaceAll(/ (\\w+) \\* (\\w+);/g, " $1 / ($2 - $2);") });
   };`;
 
 let world;
@@ -124,7 +124,8 @@ test("a GPU that computes wrongly is named, and the panel says that the CPU comp
   const panel = await openPanel(page, "Device");
   await panel.getByText(/^Self-test: \d+ of \d+ wrong, so the CPU computes$/).waitFor();
   assert.match(await panel.innerText(), /computes wrong numbers/);
-  assert.ok((await panel.getByRole("cell", { name: "wrong" }).count()) > 0);
+  // Not every deviation is a number.
+  assert.ok((await panel.getByRole("row").filter({ hasText: /wrong.*–$/ }).count()) > 0);
   assert.match(await page.locator(".loaded .badge").innerText(), /in this tab · CPU/);
 });
 

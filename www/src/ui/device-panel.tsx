@@ -78,7 +78,7 @@ function SelfTests({ tests }: { tests: SelfTest[] }) {
             {tests.map(({ kernel, format, passed, error, detail, fallback }, index) => (
               <tr key={index} title={detail}>
                 <th scope="row">{kernel}</th><td>{format ?? "–"}</td><td class={passed ? "" : "failed"}>{passed ? "right" : fallback === null ? "wrong" : `wrong; now ${fallback}`}</td>
-                <td class="numbers">{error === 0 ? "0" : error.toExponential(1)}</td>
+                <td class="numbers">{error === 0 ? "0" : error?.toExponential(1) ?? "–"}</td>
               </tr>
             ))}
           </tbody>
