@@ -27,6 +27,8 @@ has_node || install nodejs npm || true
 has_node || skip "no Node 20 or newer, so no wasm test and no JavaScript client"
 has_chromium || install chromium || true
 has_chromium || skip "no Chromium at /usr/bin/chromium or TINDERBOX_CHROMIUM, so no browser test"
+scripts/chromium-lavapipe.sh >/dev/null ||
+    skip "no Chromium on lavapipe, so no browser test with shader-f16 (x86-64, Debian's chromium and its stable-backports)"
 has_arm || install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user || true
 has_arm || skip "no compiler or emulator for 64-bit Arm, so no test of NEON (packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
 command -v curl >/dev/null || install curl || skip "no curl, so no client test"

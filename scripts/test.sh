@@ -82,6 +82,10 @@ if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
     fi
     if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
         stage web scripts/test-web.sh || true
+        # The numbers once more with the half floats of most GPUs, which SwiftShader lacks.
+        if lavapipe=$(scripts/chromium-lavapipe.sh); then
+            TINDERBOX_CHROMIUM=$lavapipe stage web-lavapipe scripts/test-web.sh tests/web/package/{adapters,parity}.test.mjs || true
+        fi
     fi
 fi
 if [[ -f $file ]]; then

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { isolated } from "../server.mjs";
-import { CSP, fixture, SMOLLM2 } from "./fixture.mjs";
+import { CSP, fixture, NO_FALLBACK, scripted, SMOLLM2 } from "./fixture.mjs";
 
 let world;
 
@@ -11,9 +11,10 @@ after(() => world.close());
 
 const PROMPT = "def fibonacci(n):";
 
-/** Loads a model on a page of its own, and answers with the report and the tokens of one greedy answer. */
-async function answer(model, device, tokens) {
+/** Loads a model on a page of its own, in whose worker `script` comes first, and answers with the report and the tokens of one greedy answer. */
+async function answer(model, device, tokens, script) {
   const page = await world.open();
+  if (script) await scripted(page, script);
   const found = await page.evaluate(async ({ model, device, prompt, tokens }) => {
     const engine = await Tinderbox.load({ model, device, contextLength: 512 });
     const { choices } = await engine.completions.create({ prompt, max_tokens: tokens, temperature: 0, logprobs: 0 });
@@ -42,21 +43,19 @@ test("a software adapter is left for the CPU unless it is asked for, and both ar
     assert.ok(kernels.includes(name), name);
   }
   for (const { passed, kernel, detail } of gpu.report.selfTest) assert.ok(passed, `${kernel}: ${detail}`);
-});
 
-/** Scripts the worker: what it is given to run comes first. */
-async function scripted(page, script) {
-  await page.route("**/worker.js", async (route) => {
-    const body = `${script}\n${await (await route.fetch()).text()}`;
-    await route.fulfill({ contentType: "text/javascript", body, headers: { "content-security-policy": "" } });
-  });
-}
+  // The kernels of real GPUs, which share a context between workgroups, give the same tokens here.
+  const real = await answer("/models/tiny.gguf", "webgpu", 12, NO_FALLBACK);
+  assert.equal(real.report.adapter.fallback, false);
+  assert.ok(real.report.selfTest.some(({ kernel }) => kernel === "attention, parts"));
+  for (const { passed, kernel, detail } of real.report.selfTest) assert.ok(passed, `${kernel}: ${detail}`);
+  assert.deepEqual(real.choice.logprobs.tokens, cpu.choice.logprobs.tokens);
+});
 
 test("a kernel that computes wrongly is named, and `auto` goes on without it", async () => {
   const page = await world.open();
-  // An adapter that says it is a real one, and whose shaders take every product for a sum.
-  await scripted(page, `
-    Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+  // Its shaders take every product for a sum.
+  await scripted(page, `${NO_FALLBACK}
     const make = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (how) {
       return make.call(this, { ...how, code: how.code.replaceAll(/ (\\w+) \\* (\\w+);/g, " $1 + $2;") });
