@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use tinderbox_kernels::{Format, supports_f16};
+use tinderbox_kernels::{Format, largest_buffer, supports_f16};
 use tinderbox_model::{Checkpoint, Decoder, KvType, LoadOptions};
 use tinderbox_protocol::ModelCard;
 
@@ -18,7 +18,7 @@ const BLOCK: usize = 16;
 pub struct Setup {
     /// Name under which it answers.
     pub name: String,
-    /// Most tokens of one sequence; the model's own context bounds it.
+    /// Most tokens of one sequence; the model's own context bounds it, and what a buffer of the device holds.
     pub context: usize,
     /// Numbers of the KV cache; `None` is `F16`, or `F32` where the weights are or the device wants it.
     pub kv: Option<KvType>,
@@ -41,7 +41,6 @@ impl Setup {
     /// as `cache_bytes` goes.
     pub fn plan(&self, checkpoint: &Checkpoint, device: &Device) -> (LoadOptions, usize) {
         let config = &checkpoint.config;
-        let context = self.context.min(config.context);
         let kv = self.kv.unwrap_or_else(|| {
             let embedding = checkpoint.info("token_embd.weight");
             let exact = embedding.is_some_and(|info| info.format == Format::F32);
@@ -51,9 +50,11 @@ impl Setup {
             }
         });
         let number = if kv == KvType::F16 { 2 } else { 4 };
-        let token = 2 * config.layers.len() * config.kv_heads * config.head_dim * number;
-        let affordable = (self.cache_bytes / token.max(1)).max(context);
-        let tokens = (context * self.limits.max_sequences.max(1)).min(affordable);
+        // Of a layer, whose cache is one buffer.
+        let token = 2 * config.kv_heads * config.head_dim * number;
+        let most = largest_buffer(device) / token.max(1);
+        let token = token * config.layers.len();
+        let (context, tokens) = self.room(config.context, token, most);
         let options = LoadOptions {
             context,
             block_size: BLOCK,
@@ -61,6 +62,15 @@ impl Setup {
             kv,
         };
         (options, options.blocks * BLOCK * token)
+    }
+
+    /// Tokens of a sequence and of the cache, where one takes `token` bytes and no more than `most` fit.
+    fn room(&self, context: usize, token: usize, most: usize) -> (usize, usize) {
+        let most = (most / BLOCK * BLOCK).max(BLOCK);
+        let context = self.context.min(context).min(most);
+        let affordable = (self.cache_bytes / token.max(1)).max(context);
+        let wanted = context * self.limits.max_sequences.max(1);
+        (context, wanted.min(affordable).min(most))
     }
 
     /// The engine of a loaded decoder, and who answers with it. `device` is for people; `reload`
@@ -120,4 +130,35 @@ fn main_format(checkpoint: &Checkpoint) -> String {
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
     most.map_or_else(String::new, |(format, _)| format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_as_large_as_sequences_memory_and_a_buffer_allow() {
+        let setup = |cache_bytes, max_sequences| Setup {
+            name: String::new(),
+            context: 1000,
+            kv: None,
+            cache_bytes,
+            limits: Limits {
+                max_sequences,
+                ..Limits::default()
+            },
+            adapters: None,
+            clock: Arc::new(|| std::time::Duration::ZERO),
+            entropy: 0,
+            now: 0,
+        };
+        let most = usize::MAX;
+        assert_eq!(setup(1 << 30, 4).room(2000, 100, most), (1000, 4000));
+        assert_eq!(setup(1 << 30, 4).room(500, 100, most), (500, 2000));
+        // Beyond one context memory decides, and within it, too, what a buffer holds.
+        assert_eq!(setup(300_000, 4).room(2000, 100, most), (1000, 3000));
+        assert_eq!(setup(0, 4).room(2000, 100, most), (1000, 1000));
+        assert_eq!(setup(1 << 30, 4).room(2000, 100, 1500), (1000, 1488));
+        assert_eq!(setup(1 << 30, 4).room(2000, 100, 700), (688, 688));
+    }
 }

@@ -233,6 +233,11 @@ pub fn supports_f16(device: &Device) -> bool {
     crate::on_cpu(device) || gpu::supports_f16(device)
 }
 
+/// Bytes of the largest tensor that the device can hold; a [`Matrix`](crate::Matrix) may be larger.
+pub fn largest_buffer(device: &Device) -> usize {
+    gpu::largest_buffer(device)
+}
+
 /// Sends what was written to the device on its way and frees the host's copies, which a GPU's queue
 /// keeps until then.
 ///
@@ -374,6 +379,10 @@ mod gpu {
 
     pub fn supports_f16(_: &Device) -> bool {
         false
+    }
+
+    pub fn largest_buffer(_: &Device) -> usize {
+        usize::MAX
     }
 
     #[cfg(not(target_arch = "wasm32"))]

@@ -23,8 +23,8 @@ pub use bandwidth::copy_bandwidth;
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 pub use device::select_webgpu;
 pub use device::{
-    Adapter, Choice, DeviceError, Kind, Selected, adapters, draws, flush, select, shared_from,
-    supports_f16,
+    Adapter, Choice, DeviceError, Kind, Selected, adapters, draws, flush, largest_buffer, select,
+    shared_from, supports_f16,
 };
 pub use low_rank::LowRank;
 pub use matrix::{

@@ -11,7 +11,10 @@ use crate::{Arena, AttentionSpec, Format, Input, Kernels, Layout, LinearSpec, No
 #[derive(Clone, Debug)]
 pub struct Matrix {
     pub(crate) layout: Layout,
-    pub(crate) words: Tensor<1, Int>,
+    /// Its rows: all of them, or so many that a buffer of the device holds them.
+    pub(crate) parts: Vec<Tensor<1, Int>>,
+    /// Rows of each part but the last, which may have fewer.
+    pub(crate) step: usize,
 }
 
 /// Why a matrix cannot be built.
@@ -82,16 +85,40 @@ impl Matrix {
 
     /// Bytes on the device.
     pub fn bytes(&self) -> usize {
-        self.words.dims()[0] * 4
+        self.parts.iter().map(|words| words.dims()[0] * 4).sum()
+    }
+
+    /// Each part's first row, shape and words.
+    fn parts(&self) -> impl Iterator<Item = (usize, Layout, &Tensor<1, Int>)> {
+        let first = (0..self.layout.rows.max(1)).step_by(self.step);
+        first.zip(&self.parts).map(|(first, words)| {
+            let rows = self.step.min(self.layout.rows - first);
+            let layout = Layout {
+                rows,
+                ..self.layout
+            };
+            (first, layout, words)
+        })
     }
 
     /// Rows of the table times `scale`: [`Kernels::embed`]. `ids` below `rows`.
     pub fn embed(&self, ids: &Tensor<1, Int>, scale: f32) -> Tensor<2> {
-        let (table, ids) = (
-            self.words.clone().into_dispatch(),
-            ids.clone().into_dispatch(),
-        );
-        Tensor::from_dispatch(Dispatch::embed(table, ids, self.layout, scale))
+        let embed = |ids: Tensor<1, Int>, layout, words: &Tensor<1, Int>| {
+            let (table, ids) = (words.clone().into_dispatch(), ids.into_dispatch());
+            Tensor::from_dispatch(Dispatch::embed(table, ids, layout, scale))
+        };
+        if let [words] = &self.parts[..] {
+            return embed(ids.clone(), self.layout, words);
+        }
+        // Each part gives a row for every id; that of the last part which begins before the id is the right one.
+        let shape = [ids.dims()[0], self.layout.columns];
+        let out = Tensor::zeros(shape, &ids.device());
+        self.parts().fold(out, |out, (first, layout, words)| {
+            let (first, last) = (first as i32, layout.rows as i32 - 1);
+            let rows = embed(ids.clone().sub_scalar(first).clamp(0, last), layout, words);
+            let here = ids.clone().greater_equal_elem(first);
+            out.mask_where(here.unsqueeze_dim::<2>(1).expand(shape), rows)
+        })
     }
 
     /// `input(x) · selfᵀ + bias` into columns `first ..` of `out`: [`Kernels::linear`].
@@ -117,21 +144,28 @@ impl Matrix {
             x_dims == [out_dims[0], wide] && first + rows <= out_dims[1],
             "linear: {x_dims:?} · [{rows}, {columns}]ᵀ into {out_dims:?} from column {first}"
         );
-        let spec = LinearSpec {
-            layout: self.layout,
-            input: with.input,
-            first,
-            accumulate,
-            bias: with.bias.dims()[0] == rows,
-        };
-        Tensor::from_dispatch(Dispatch::linear(
-            out.into_dispatch(),
-            &x.clone().into_dispatch(),
-            self.words.clone().into_dispatch(),
-            &with.gains.clone().into_dispatch(),
-            &with.bias.clone().into_dispatch(),
-            spec,
-        ))
+        let bias = with.bias.dims()[0] == rows;
+        self.parts().fold(out, |out, (start, layout, words)| {
+            let spec = LinearSpec {
+                layout,
+                input: with.input,
+                first: first + start,
+                accumulate,
+                bias,
+            };
+            let bias = match bias && layout.rows < rows {
+                true => with.bias.clone().slice([start..start + layout.rows]),
+                false => with.bias.clone(),
+            };
+            Tensor::from_dispatch(Dispatch::linear(
+                out.into_dispatch(),
+                &x.clone().into_dispatch(),
+                words.clone().into_dispatch(),
+                &with.gains.clone().into_dispatch(),
+                &bias.into_dispatch(),
+                spec,
+            ))
+        })
     }
 }
 
@@ -259,14 +293,19 @@ pub(crate) fn whole_words(mut bytes: Vec<u8>, keep: impl FnOnce(Vec<u8>) -> Byte
     TensorData::from_bytes(keep(bytes), [words], DType::U32)
 }
 
+/// Bytes of a block as [`pad_blocks`] leaves it.
+pub(crate) fn padded_block(format: Format) -> usize {
+    match format.block() {
+        1 => format.block_bytes(),
+        _ => format.block_bytes().next_multiple_of(4),
+    }
+}
+
 /// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
 /// they begin with (so that the quants behind it are aligned), or at the end of a `Q6_K` block.
 pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> TensorData {
-    let (from, to) = (
-        format.block_bytes(),
-        format.block_bytes().next_multiple_of(4),
-    );
-    if from == to || format.block() == 1 {
+    let (from, to) = (format.block_bytes(), padded_block(format));
+    if from == to {
         return whole_words(bytes, Bytes::from_bytes_vec);
     }
     let head = if format == Format::Q6_K { from } else { 2 };

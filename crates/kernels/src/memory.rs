@@ -7,7 +7,8 @@
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
-use crate::matrix::{pad_blocks, whole_words};
+use crate::device::largest_buffer;
+use crate::matrix::{pad_blocks, padded_block, whole_words};
 use crate::{Layout, Matrix, MatrixError, on_cpu};
 
 /// Takes matrices one by one. What it holds is freed when the last of them is.
@@ -15,6 +16,8 @@ use crate::{Layout, Matrix, MatrixError, on_cpu};
 pub struct Arena {
     device: Device,
     pages: pages::Pages,
+    /// Bytes of the largest buffer.
+    pub(crate) largest: usize,
 }
 
 impl Arena {
@@ -23,24 +26,57 @@ impl Arena {
         Arena {
             device: device.clone(),
             pages: pages::Pages::new(bytes),
+            largest: largest_buffer(device),
         }
     }
 
     /// Puts a `[rows, columns]` matrix, given in the file's own bytes, on the device: there in the order
-    /// that its twin reads.
+    /// that its twin reads, in as many buffers as it takes.
     ///
     /// # Errors
     /// Where bytes and shape do not match.
     pub fn matrix(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
         MatrixError::check(layout, bytes.len())?;
-        let words = if on_cpu(&self.device) {
+        let put = |words| Tensor::from_data(words, (&self.device, DType::U32));
+        if on_cpu(&self.device) {
             tinderbox_cpu::pack(layout, &mut bytes);
-            whole_words(bytes, |bytes| self.pages.keep(bytes))
-        } else {
-            pad_blocks(layout.format, bytes)
+            let parts = vec![put(whole_words(bytes, |bytes| self.pages.keep(bytes)))];
+            let step = layout.rows.max(1);
+            return Ok(Matrix {
+                layout,
+                parts,
+                step,
+            });
+        }
+        let step = self.rows_of_a_part(layout);
+        let part = |bytes| put(pad_blocks(layout.format, bytes));
+        let parts = match step < layout.rows {
+            true => {
+                let bytes = bytes.chunks(bytes.len() / layout.rows * step);
+                bytes.map(|bytes| part(bytes.to_vec())).collect()
+            }
+            false => vec![part(bytes)],
         };
-        let words = Tensor::from_data(words, (&self.device, DType::U32));
-        Ok(Matrix { layout, words })
+        Ok(Matrix {
+            layout,
+            parts,
+            step,
+        })
+    }
+
+    /// Equal shares of the rows, each of whole words and no larger than a buffer.
+    fn rows_of_a_part(&self, layout: Layout) -> usize {
+        // Rows of a buffer and of a part: that many are whole words in every format.
+        const WHOLE: usize = 4;
+        let Layout {
+            format,
+            rows,
+            columns,
+        } = layout;
+        let row = columns / format.block() * padded_block(format);
+        let most = (self.largest / row.max(1) / WHOLE * WHOLE).max(WHOLE);
+        let parts = rows.div_ceil(most).max(1);
+        rows.div_ceil(parts).max(1).next_multiple_of(WHOLE)
     }
 }
 
@@ -164,7 +200,7 @@ mod tests {
             });
         drop(arena);
         for (matrix, bytes) in matrices {
-            assert_eq!(matrix.words.into_data().as_bytes(), bytes);
+            assert_eq!(matrix.parts[0].clone().into_data().as_bytes(), bytes);
         }
     }
 

@@ -62,6 +62,17 @@ pub fn supports_f16(device: &Device) -> bool {
     }
 }
 
+/// See [`largest_buffer`](super::largest_buffer).
+pub fn largest_buffer(device: &Device) -> usize {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => {
+            let most = cube.client().properties().memory.max_page_size;
+            usize::try_from(most).unwrap_or(usize::MAX)
+        }
+        _ => usize::MAX,
+    }
+}
+
 /// Waits for all that was queued on the device.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn sync(device: &Device) -> Result<(), String> {

@@ -6,18 +6,18 @@ use std::cell::Cell;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::{Cube, CubeDevice, WgpuBackend, WgpuDevice, WgpuDeviceKind};
 use burn::cubecl::future::block_on;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::attention;
 use super::choice::{Class, Way};
 use super::linear::run;
 use super::linear_gemv::Operands;
 use super::{CubeTensor, MAX_BINDINGS};
-use crate::matrix::pad_blocks;
+use crate::matrix::{pad_blocks, padded_block};
 use crate::sample::{Random, matrix};
 use crate::{
-    Activation, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Norm, RopeSpec, adapters,
-    reference, select, self_test,
+    Activation, Arena, AttentionSpec, Choice, Format, Input, Layout, LinearSpec, Norm, Recorder,
+    RopeSpec, With, adapters, overwrite, reference, select, self_test,
 };
 
 thread_local! {
@@ -376,6 +376,93 @@ fn cooperative_matrices_are_the_reference_in_every_format() {
             check(way, layout, 130, Input::Plain, &mut Random(25), &device);
         }
         None => eprintln!("SKIP: this adapter has no cooperative matrices of halves"),
+    }
+}
+
+#[test]
+fn a_matrix_larger_than_a_buffer_lies_in_several() {
+    let Ok(selected) = select(Choice::Gpu) else {
+        eprintln!("SKIP: no Vulkan adapter");
+        return;
+    };
+    let device = &selected.device;
+    let mut random = Random(26);
+    for (format, columns) in [
+        (Format::Q8_0, 96),
+        (Format::Q6_K, 256),
+        (Format::Q4_1, 64),
+        (Format::F16, 77),
+        (Format::F32, 5),
+    ] {
+        let layout = Layout {
+            format,
+            rows: 70,
+            columns,
+        };
+        let bytes = matrix(layout, &mut random);
+        let mut arena = Arena::new(device, bytes.len());
+        arena.largest = padded_block(format) * (columns / format.block()) * 25;
+        let split = arena.matrix(layout, bytes.clone()).unwrap();
+        assert_eq!(split.parts.len(), 3, "{layout:?}");
+        assert!(
+            split
+                .parts
+                .iter()
+                .all(|part| part.dims()[0] * 4 <= arena.largest)
+        );
+        let close = |found: Tensor<2>, want: &[f32]| {
+            let found = found.into_data().try_to_vec::<f32>().unwrap();
+            assert_eq!(found.len(), want.len());
+            for (i, (found, want)) in found.iter().zip(want).enumerate() {
+                assert!(
+                    (found - want).abs() <= 1e-3,
+                    "{layout:?}: element {i} is {found}, not {want}"
+                );
+            }
+        };
+
+        let numbers = [0, 23, 24, 69, 47, 48];
+        let ids = Tensor::from_data(TensorData::new(numbers.to_vec(), [6]), (device, DType::I32));
+        let recorder = Recorder::prepare(device).expect("a GPU records");
+        let (recording, out) = recorder
+            .record(|| split.embed(&ids, 2.0))
+            .expect("it records");
+        close(
+            split.embed(&ids, 2.0),
+            &reference::embed(&bytes, &numbers, layout, 2.0),
+        );
+        let numbers = [48, 47, 69, 24, 23, 0];
+        overwrite(&ids, &numbers);
+        // SAFETY: `split` and `ids` are there, and this thread's alone.
+        unsafe { recording.run() }.expect("the device runs it");
+        close(out, &reference::embed(&bytes, &numbers, layout, 2.0));
+
+        let tensor = |values: &[f32], shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
+        };
+        let (x, bias) = (random.vector(3 * columns), random.vector(70));
+        let mut want = random.vector(3 * 72);
+        let with = With {
+            input: Input::Plain,
+            gains: tensor(&[0.0], [1, 1]),
+            bias: Tensor::from_data(TensorData::new(bias.clone(), [70]), device),
+        };
+        let out = split.linear(
+            tensor(&want, [3, 72]),
+            &tensor(&x, [3, columns]),
+            &with,
+            1,
+            true,
+        );
+        let spec = LinearSpec {
+            layout,
+            input: Input::Plain,
+            first: 1,
+            accumulate: true,
+            bias: true,
+        };
+        reference::linear(&mut want, 72, &x, &bytes, &[], &bias, spec);
+        close(out, &want);
     }
 }
 
