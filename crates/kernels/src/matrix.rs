@@ -154,7 +154,7 @@ impl Matrix {
                 bias,
             };
             let bias = match bias && layout.rows < rows {
-                true => with.bias.clone().slice([start..start + layout.rows]),
+                true => with.bias.clone().narrow(0, start, layout.rows),
                 false => with.bias.clone(),
             };
             Tensor::from_dispatch(Dispatch::linear(
