@@ -14,6 +14,7 @@ if [[ ! -e $mesa/icd.json || ! -x $mesa/usr/bin/patchelf ]]; then
     # Nothing counts as installed, so that all it needs comes along.
     apt-get "${apt_options[@]}" -o Dir::State::status=/dev/null -o Debug::NoLocking=1 -y --no-install-recommends --download-only \
         -t stable-backports install mesa-vulkan-drivers libvulkan1 libgcc-s1 patchelf >&2
+    mkdir -p "$mesa"
     for package in "$work"/apt/archives/*.deb; do dpkg -x "$package" "$mesa"; done
     printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}\n' \
         "$libraries/libvulkan_lvp.so" >"$mesa/icd.json"
