@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 source=/usr/lib/chromium
 here=$PWD/.cache/chromium-lavapipe
+[[ -x $source/chromium ]] || { echo "no Chromium in $source (Debian's package chromium)" >&2 && exit 1; }
 libraries=$(scripts/mesa.sh)
 if [[ ! -x $here/launch || $source/chromium -nt $here/launch ]]; then
     rm -rf "$here"

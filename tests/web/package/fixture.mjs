@@ -22,18 +22,6 @@ export function realModels() {
 export const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
   + "connect-src 'self' http://127.0.0.1:*; img-src data:";
 
-/** Scripts the worker: what it is given to run comes first. */
-export async function scripted(page, script) {
-  await page.route("**/worker.js", async (route) => {
-    const body = `${script}\n${await (await route.fetch()).text()}`;
-    await route.fulfill({ contentType: "text/javascript", body, headers: { "content-security-policy": "" } });
-  });
-}
-
-/** Script of a worker whose adapter says it is a real one, so that the kernels of real GPUs run. */
-export const NO_FALLBACK = `
-  Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });`;
-
 /** `open()` gives a page of a profile of its own; what the page logs as an error ends up in `complaints`. */
 export async function fixture({ fault, mounts = {}, headers = { "content-security-policy": CSP } } = {}) {
   const models = await mkdtemp(join(tmpdir(), "tinderbox-web-"));
