@@ -1,5 +1,5 @@
 // Measures `tinderbox bench` and llama.cpp on the same file, in turn, and prints ratios:
-//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,vulkan,vulkan512] [--rounds 3] [--out benches/results]
+//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,cpu1short,cpu2short,vulkan,vulkan512] [--rounds 3] [--out benches/results]
 
 import {execFileSync} from "node:child_process";
 import {dirname, join} from "node:path";
@@ -22,10 +22,12 @@ if (!file) {
     process.exit(2);
 }
 
-// Fewer tokens on Vulkan: where it is lavapipe, llama.cpp gives one or two a second.
+// Short ones for models of a billion weights. Fewer tokens on Vulkan: where it is lavapipe, llama.cpp gives one or two a second.
 const SETUPS = {
     cpu1: {device: "cpu", threads: 1, prompt: 512, decode: 128},
     cpu2: {device: "cpu", threads: 2, prompt: 512, decode: 128},
+    cpu1short: {device: "cpu", threads: 1, prompt: 128, decode: 32},
+    cpu2short: {device: "cpu", threads: 2, prompt: 128, decode: 32},
     vulkan: {device: "vulkan", threads: 2, prompt: 64, decode: 8},
     // Minutes a round on a software adapter.
     vulkan512: {device: "vulkan", threads: 2, prompt: 512, decode: 16}

@@ -55,6 +55,27 @@ impl Row16 {
     }
 }
 
+/// How far ahead weights are fetched from memory: into the second-level cache, and long enough before they are needed.
+const NEAR: usize = 128 << 10;
+
+/// How far from byte `at` of a stretch of `len` bytes those lie that are needed `near` bytes of work later: further on in the
+/// stretch, or in the one that begins `ahead` bytes after it.
+#[inline(always)]
+fn distance(at: usize, near: usize, len: usize, ahead: usize) -> usize {
+    let near = near.min(len);
+    match at + near < len {
+        true => near,
+        false => (ahead + near).wrapping_sub(len),
+    }
+}
+
+/// Products of `P` panels with `N` input rows.
+///
+/// Where a function has something of this alignment on its stack, the compiler aligns all that it keeps there: else vectors
+/// for which there are no registers lie across two lines of the cache.
+#[repr(C, align(64))]
+pub(crate) struct Products<const N: usize, const P: usize>(pub [[[f32; ROWS]; N]; P]);
+
 /// A weight format and the form of input row it multiplies.
 pub(crate) trait Weights: 'static {
     /// An input row, prepared once for all weight rows.
@@ -73,7 +94,7 @@ pub(crate) trait Weights: 'static {
         ahead: usize,
         columns: usize,
         x: [&Self::Row; N],
-    ) -> [[[f32; ROWS]; N]; P];
+    ) -> Products<N, P>;
 
     /// Row `r` of a panel as floats.
     ///
@@ -97,8 +118,8 @@ impl<Q: Quant> Weights for Q {
         ahead: usize,
         columns: usize,
         x: [&Row16; N],
-    ) -> [[[f32; ROWS]; N]; P] {
-        let mut out = [[[0.0; ROWS]; N]; P];
+    ) -> Products<N, P> {
+        let mut out = Products([[[0.0; ROWS]; N]; P]);
         // Q4_K and Q5_K in V8: with both vectors of a panel at once several rows take half as long again (BENCHMARKS.md).
         let groups = Q::FORMAT.block() / 32;
         let alone = cfg!(target_arch = "wasm32") && N > 1 && Q::MIN && groups > 1;
@@ -149,7 +170,7 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
     columns: usize,
     x: [&Row16; N],
     first: usize,
-    out: &mut [[[f32; ROWS]; N]; P],
+    out: &mut Products<N, P>,
 ) {
     let groups = Q::FORMAT.block() / 32;
     let size = ROWS * Q::FORMAT.block_bytes();
@@ -159,14 +180,18 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
     unsafe {
         let mut acc = [[[S::splat(0.0); N]; V]; P];
         for b in 0..blocks {
+            let distance = distance(b * size, NEAR / P, blocks * size, ahead);
             // Each panel's in turn: memory gives several streams faster than one.
             for p in 0..P {
                 let block = w.add((p * blocks + b) * size);
-                if first == 0 {
-                    S::fetch(block.wrapping_add(ahead), size);
-                }
                 let acc = &mut acc[p];
                 for g in 0..groups {
+                    if first == 0 {
+                        S::fetch(
+                            block.wrapping_add(distance + g * (size / groups)),
+                            size / groups,
+                        );
+                    }
                     let at = b * groups + g;
                     for half in 0..Q::SCALES {
                         let mut sums = [[S::zero(); N]; V];
@@ -205,7 +230,10 @@ unsafe fn lanes<Q: Quant, S: Simd, const N: usize, const P: usize, const V: usiz
         for p in 0..P {
             for n in 0..N {
                 for v in 0..V {
-                    S::store(out[p][n][first + v * S::LANES..].as_mut_ptr(), acc[p][v][n]);
+                    S::store(
+                        out.0[p][n][first + v * S::LANES..].as_mut_ptr(),
+                        acc[p][v][n],
+                    );
                 }
             }
         }
@@ -258,38 +286,114 @@ impl Float for BF16 {
 const LANES: usize = 16;
 
 impl<F: Float + Send + Sync> Floats<F> {
-    /// `N` dot products with one weight row of `columns`.
+    /// The dot products of `R` weight rows of `columns`, one after the other in memory, with `N` input rows. Meanwhile what lies
+    /// `ahead` bytes further on is fetched.
     ///
     /// # Safety
-    /// `w` is readable for a row, every `x` for `columns` floats and zeros up to a multiple of
+    /// `w` is readable for the rows, every `x` for `columns` floats and zeros up to a multiple of
     /// `S::LANES`, and the CPU has `S`.
     #[inline(always)]
-    pub(crate) unsafe fn dot<S: Simd, const N: usize>(
+    #[allow(clippy::needless_range_loop)] // Of a row there is more than one thing.
+    pub(crate) unsafe fn dots<S: Simd, const N: usize, const R: usize>(
         w: *const u8,
+        ahead: usize,
         columns: usize,
         x: [*const f32; N],
-    ) -> [f32; N] {
-        // SAFETY: whole vectors lie inside the row; the rest is copied to a padded buffer first.
+    ) -> [[f32; N]; R] {
+        let row = columns * F::BYTES;
+        // Columns of a line of the cache, which is fetched once, and of what is whole lines and whole vectors.
+        let line = 64 / F::BYTES;
+        let (lines, whole) = (columns / line * line, columns / S::LANES * S::LANES);
+        // SAFETY: whole vectors lie inside the rows; the rest is copied to a padded buffer first.
         unsafe {
-            let mut acc = [S::splat(0.0); N];
-            let whole = columns / S::LANES * S::LANES;
-            for i in (0..whole).step_by(S::LANES) {
-                let w = F::load::<S>(w.add(i * F::BYTES));
-                for n in 0..N {
-                    acc[n] = S::fma(acc[n], w, S::load_f32(x[n].add(i).cast()));
+            let mut acc = [[S::splat(0.0); N]; R];
+            for first in (0..lines).step_by(line) {
+                for r in 0..R {
+                    S::prefetch(w.wrapping_add(ahead + r * row + first * F::BYTES));
                 }
+                for i in (first..first + line).step_by(S::LANES) {
+                    Self::add::<S, N, R>(&mut acc, w.add(i * F::BYTES), row, x, i);
+                }
+            }
+            for i in (lines..whole).step_by(S::LANES) {
+                Self::add::<S, N, R>(&mut acc, w.add(i * F::BYTES), row, x, i);
             }
             if whole < columns {
-                let mut rest = [0u8; 4 * LANES];
-                let (tail, len) = (w.add(whole * F::BYTES), (columns - whole) * F::BYTES);
-                std::ptr::copy_nonoverlapping(tail, rest.as_mut_ptr(), len);
-                let w = F::load::<S>(rest.as_ptr());
+                let mut rest = [[0u8; 4 * LANES]; R];
+                for r in 0..R {
+                    let tail = w.add(r * row + whole * F::BYTES);
+                    let bytes = row - whole * F::BYTES;
+                    std::ptr::copy_nonoverlapping(tail, rest[r].as_mut_ptr(), bytes);
+                }
+                Self::add::<S, N, R>(&mut acc, rest.as_ptr().cast(), 4 * LANES, x, whole);
+            }
+            let mut out = [[0.0; N]; R];
+            for r in 0..R {
                 for n in 0..N {
-                    acc[n] = S::fma(acc[n], w, S::load_f32(x[n].add(whole).cast()));
+                    out[r][n] = S::sum(acc[r][n]);
                 }
             }
-            acc.map(|acc| S::sum(acc))
+            out
         }
+    }
+
+    /// Adds the products of a vector of each of `R` weight rows, `row` bytes apart, with that of each input row from column `i`.
+    ///
+    /// # Safety
+    /// The vectors are readable and the CPU has `S`.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Of a row there is more than one thing.
+    unsafe fn add<S: Simd, const N: usize, const R: usize>(
+        acc: &mut [[S::F32; N]; R],
+        w: *const u8,
+        row: usize,
+        x: [*const f32; N],
+        i: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut weights = [S::splat(0.0); R];
+            for r in 0..R {
+                weights[r] = F::load::<S>(w.add(r * row));
+            }
+            for n in 0..N {
+                let x = S::load_f32(x[n].add(i).cast());
+                for r in 0..R {
+                    acc[r][n] = S::fma(acc[r][n], weights[r], x);
+                }
+            }
+        }
+    }
+
+    /// [`Weights::products`], `R` weight rows at a time.
+    ///
+    /// # Safety
+    /// As for [`Weights::products`]; `R` divides [`ROWS`].
+    #[inline(always)]
+    unsafe fn panels<S: Simd, const N: usize, const P: usize, const R: usize>(
+        w: *const u8,
+        ahead: usize,
+        columns: usize,
+        x: [*const f32; N],
+    ) -> Products<N, P> {
+        let mut out = Products([[[0.0; ROWS]; N]; P]);
+        let row = columns * F::BYTES;
+        let all = P * ROWS * row;
+        for (p, out) in out.0.iter_mut().enumerate() {
+            for first in (0..ROWS).step_by(R) {
+                let at = (p * ROWS + first) * row;
+                // SAFETY: a panel of floats is its rows.
+                let dots = unsafe {
+                    Self::dots::<S, N, R>(w.add(at), distance(at, NEAR, all, ahead), columns, x)
+                };
+                for (r, dots) in dots.iter().enumerate() {
+                    for (out, dot) in out.iter_mut().zip(dots) {
+                        out[first + r] = *dot;
+                    }
+                }
+            }
+        }
+        out
     }
 }
 
@@ -308,21 +412,16 @@ impl<F: Float + Send + Sync> Weights for Floats<F> {
         ahead: usize,
         columns: usize,
         x: [&Vec<f32>; N],
-    ) -> [[[f32; ROWS]; N]; P] {
-        let mut out = [[[0.0; ROWS]; N]; P];
+    ) -> Products<N, P> {
         let x = x.map(|x| x.as_ptr());
-        for (p, out) in out.iter_mut().enumerate() {
-            for r in 0..ROWS {
-                let row = w.wrapping_add((p * ROWS + r) * columns * F::BYTES);
-                S::fetch(row.wrapping_add(ahead), columns * F::BYTES);
-                // SAFETY: a panel of floats is its rows; `prepare` padded the input.
-                let dots = unsafe { Self::dot::<S, N>(row, columns, x) };
-                for (out, dot) in out.iter_mut().zip(dots) {
-                    out[r] = dot;
-                }
+        // A row's sum is one chain of additions: eight of them keep a processor busy, and as many fit into its registers.
+        // SAFETY: the caller's; `prepare` padded the input.
+        unsafe {
+            match N {
+                ..=2 => Self::panels::<S, N, P, 4>(w, ahead, columns, x),
+                _ => Self::panels::<S, N, P, 2>(w, ahead, columns, x),
             }
         }
-        out
     }
 
     unsafe fn unpack(w: *const u8, r: usize, out: &mut [f32]) {

@@ -72,11 +72,7 @@ impl Linear<'_> {
                     // SAFETY: as above, and the blocks are of this matrix's columns.
                     unsafe { amx::products::<Q>(&panels, self.spec.layout.columns, &blocks) };
                 }
-                isa.run(Tile::<Q> {
-                    panels,
-                    rows,
-                    first,
-                });
+                tiles::<Q>(isa, &panels, rows, first);
             });
         }
         self.product::<Q>(isa, out, width);
@@ -84,14 +80,7 @@ impl Linear<'_> {
 
     fn product<W: Weights>(&self, isa: Isa, out: &mut [f32], width: usize) {
         let rows = &self.prepare::<W>(isa, out.len() / width)[..];
-        let first = 0;
-        self.share(out, width, |panels| {
-            isa.run(Tile::<W> {
-                panels,
-                rows,
-                first,
-            })
-        });
+        self.share(out, width, |panels| tiles::<W>(isa, &panels, rows, 0));
     }
 
     /// The input rows in the form that the product takes.
@@ -237,66 +226,61 @@ impl<W: Weights> Job for Prepare<'_, W> {
     }
 }
 
-/// Some panels of weight rows times the input rows.
-struct Tile<'a, W: Weights> {
-    panels: Panels<'a>,
+/// The products of some panels of weight rows with the input rows from `first` on, so many at once that they share what is
+/// unpacked. Each number of them is compiled alone: beside others it has fewer registers.
+fn tiles<W: Weights>(isa: Isa, panels: &Panels, rows: &[W::Row], first: usize) {
+    let first = isa.run(Tile::<W, 8, 1>::new(panels, rows, first));
+    let first = isa.run(Tile::<W, 4, 1>::new(panels, rows, first));
+    let first = isa.run(Tile::<W, 2, 2>::new(panels, rows, first));
+    isa.run(Tile::<W, 1, 4>::new(panels, rows, first));
+}
+
+/// `N` input rows at a time, as long as there are so many, and `P` panels at once, where there are so many.
+struct Tile<'a, W: Weights, const N: usize, const P: usize> {
+    panels: &'a Panels<'a>,
     rows: &'a [W::Row],
     /// Rows before this one are done.
     first: usize,
 }
 
-impl<W: Weights> Job for Tile<'_, W> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let mut r = self.first;
-        // SAFETY: the instruction set is the caller's.
-        unsafe {
-            while S::TILE >= 8 && self.rows.len() - r >= 8 {
-                self.rows_at::<S, 8, 1>(r);
-                r += 8;
-            }
-            while self.rows.len() - r >= 4 {
-                self.rows_at::<S, 4, 1>(r);
-                r += 4;
-            }
-            while S::TILE >= 8 && self.rows.len() - r >= 2 {
-                self.rows_at::<S, 2, 1>(r);
-                r += 2;
-            }
-            while r < self.rows.len() {
-                self.rows_at::<S, 1, 4>(r);
-                r += 1;
-            }
+impl<'a, W: Weights, const N: usize, const P: usize> Tile<'a, W, N, P> {
+    fn new(panels: &'a Panels<'a>, rows: &'a [W::Row], first: usize) -> Self {
+        Tile {
+            panels,
+            rows,
+            first,
         }
     }
 }
 
-impl<W: Weights> Tile<'_, W> {
-    /// The products of `N` input rows from `r`, with `P` panels at once where there are so many.
-    ///
-    /// # Safety
-    /// The CPU has `S`.
+impl<W: Weights, const N: usize, const P: usize> Job for Tile<'_, W, N, P> {
+    /// The first row that is not done.
+    type Output = usize;
+
     #[inline(always)]
-    unsafe fn rows_at<S: Simd, const N: usize, const P: usize>(&self, r: usize) {
-        let (columns, ahead) = (self.panels.linear.spec.layout.columns, self.panels.ahead);
-        let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
-        let whole = self.panels.w.len() / self.panels.bytes / P * P;
-        // SAFETY: these are so many panels, `x` was prepared from rows of as many columns
-        // (`Linear::run_on` saw to it), the instruction set is the caller's.
-        unsafe {
-            for (first, w) in self.panels.groups(0, P) {
-                let products = W::products::<S, N, P>(w.as_ptr(), ahead, columns, x);
-                for (p, products) in products.iter().enumerate() {
-                    self.panels.write::<S>(first + p * panel::ROWS, r, products);
+    unsafe fn run<S: Simd>(self) -> usize {
+        let (panels, mut r) = (self.panels, self.first);
+        let (columns, ahead) = (panels.linear.spec.layout.columns, panels.ahead);
+        let whole = panels.w.len() / panels.bytes / P * P;
+        while N <= S::TILE && self.rows.len() - r >= N {
+            let x: [&W::Row; N] = std::array::from_fn(|n| &self.rows[r + n]);
+            // SAFETY: these are so many panels, `x` was prepared from rows of as many columns
+            // (`Linear::run_on` saw to it), the instruction set is the caller's.
+            unsafe {
+                for (first, w) in panels.groups(0, P) {
+                    let products = W::products::<S, N, P>(w.as_ptr(), ahead, columns, x);
+                    for (p, products) in products.0.iter().enumerate() {
+                        panels.write::<S>(first + p * panel::ROWS, r, products);
+                    }
+                }
+                for (first, w) in panels.groups(whole, 1) {
+                    let products = W::products::<S, N, 1>(w.as_ptr(), ahead, columns, x);
+                    panels.write::<S>(first, r, &products.0[0]);
                 }
             }
-            for (first, w) in self.panels.groups(whole, 1) {
-                let [products] = W::products::<S, N, 1>(w.as_ptr(), ahead, columns, x);
-                self.panels.write::<S>(first, r, &products);
-            }
+            r += N;
         }
+        r
     }
 }
 

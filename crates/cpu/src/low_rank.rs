@@ -125,9 +125,11 @@ impl Rows<'_> {
         let a = &factors[entry[0] as usize..][..ranks * spec.columns];
         let mut products = vec![[0.0; N]; ranks];
         for (products, a) in products.iter_mut().zip(a.chunks_exact(spec.columns)) {
+            let row = size_of_val(a);
             // SAFETY: `a` is a row of `columns`, and each input has as many, padded by `prepare`.
-            *products =
-                unsafe { Floats::<F32>::dot::<S, N>(a.as_ptr().cast(), spec.columns, inputs) };
+            [*products] = unsafe {
+                Floats::<F32>::dots::<S, N, 1>(a.as_ptr().cast(), row, spec.columns, inputs)
+            };
         }
 
         let mut first = 0;

@@ -41,10 +41,6 @@ impl Simd for Neon {
         int16x8x2_t(vandq_s16(a.0, mask), vandq_s16(a.1, mask))
     });
     op!(or(a: int16x8x2_t, b: int16x8x2_t) -> int16x8x2_t, both!(int16x8x2_t: vorrq_s16(a, b)));
-    op!(sub(a: int16x8x2_t, b: u16) -> int16x8x2_t, {
-        let b = vdupq_n_s16(b as i16);
-        int16x8x2_t(vsubq_s16(a.0, b), vsubq_s16(a.1, b))
-    });
     op!(shl(a: int16x8x2_t, n: u32) -> int16x8x2_t, shift!(a, vshlq_s16, vdupq_n_s16, n as i16));
     op!(shr(a: int16x8x2_t, n: u32) -> int16x8x2_t, {
         let by = vdupq_n_s16(-(n as i16));
@@ -71,13 +67,7 @@ impl Simd for Neon {
         let (low, high) = (vpaddq_s32(sum[0], sum[1]), vpaddq_s32(sum[2], sum[3]));
         float32x4x2_t(vcvtq_f32_s32(low), vcvtq_f32_s32(high))
     });
-    op!(bytes(at: *const u8) -> int32x4x2_t, {
-        let words = vmovl_u8(vld1_u8(at));
-        int32x4x2_t(
-            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words))),
-            vreinterpretq_s32_u32(vmovl_high_u16(words)),
-        )
-    });
+    op!(words(at: *const u8) -> int32x4x2_t, vld1q_s32_x2(at.cast()));
     op!(bits(a: int32x4x2_t, shift: u32, mask: u32) -> int32x4x2_t, {
         let (by, mask) = (vdupq_n_s32(-(shift as i32)), vdupq_n_u32(mask));
         let bits = |v| {

@@ -9,12 +9,20 @@
 //! | what, for each block of the format | bytes |
 //! |---|---|
 //! | each f16 of the block in turn, all rows | 2 · 16 |
-//! | each byte of packed scales in turn, all rows (`Q6_K`: with the sign bit flipped) | 16 |
-//! | bits 4 and up, for each 32 columns: 16 pairs of bits a row (`Q6_K`: twice 8 pairs of two bits) | 4 · 16 |
-//! | bits 0 to 3, for each 8 columns: 4 pairs of nibbles a row; `Q8_0`: bytes, for each 4 columns 2 pairs | 4 · 16 |
+//! | packed scales, each word in turn, all rows | 4 · 16 |
+//! | quants, each word in turn, all rows | 4 · 16 |
 //!
-//! A pair is two neighbouring columns, in the two halves of a 32-bit word; successive pairs lie in
-//! successive bits of the halves.
+//! Quants come in pairs, two neighbouring columns in the two halves of a 32-bit word, so that a half holds so many fields:
+//!
+//! | quants | pairs | words, and what a half holds from bit 0 on |
+//! |---|---|---|
+//! | 4 bits | 4 | one: all four |
+//! | 5 bits | 16 | four of four pairs each: three, and the fourth's highest bit; one of what is left: each fourth's low bits |
+//! | `Q6_K`, the highest bit flipped | 8 | two of four pairs each: the fourth's low four bits, two pairs; one of what is left: each fourth's upper bits and each third |
+//! | `Q8_0` | 2 | one: both |
+//!
+//! Scales of six bits (`Q4_K`, `Q5_K`: all scales, then all minima) are five a word, from bit 0, and above them two bits of
+//! the sixteenth; those of `Q6_K` four a word, with the sign bit flipped.
 
 use crate::threads::{self, Shared};
 use crate::{Format, Layout};
@@ -22,23 +30,14 @@ use crate::{Format, Layout};
 /// Rows of a panel.
 pub(crate) const ROWS: usize = 16;
 
-/// Where a block's parts are in the file's form (`ggml-common.h`).
-struct Parts {
-    /// Offsets of its f16 numbers.
-    halves: &'static [usize],
-    /// First byte and number of bytes of packed scales.
-    scales: (usize, usize),
-}
-
-fn parts(format: Format) -> Option<Parts> {
-    let (halves, scales): (&[usize], _) = match format {
-        Format::F32 | Format::F16 | Format::BF16 => return None,
-        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => (&[0], (0, 0)),
-        Format::Q4_1 | Format::Q5_1 => (&[0, 2], (0, 0)),
-        Format::Q4_K | Format::Q5_K => (&[0, 2], (4, 12)),
-        Format::Q6_K => (&[208], (192, 16)),
-    };
-    Some(Parts { halves, scales })
+/// Where a block's f16 numbers are in the file's form (`ggml-common.h`), where it has some.
+fn halves(format: Format) -> Option<&'static [usize]> {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => None,
+        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => Some(&[0]),
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => Some(&[0, 2]),
+        Format::Q6_K => Some(&[208]),
+    }
 }
 
 /// Brings a matrix from the file's form into panels, with rows of zeros up to a whole panel. Float
@@ -56,7 +55,7 @@ pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
         bytes.reserve_exact(panels * ROWS * row - bytes.len());
         bytes.resize(panels * ROWS * row, 0);
     }
-    let Some(parts) = parts(format) else {
+    let Some(halves) = halves(format) else {
         return;
     };
     let size = format.block_bytes();
@@ -66,68 +65,100 @@ pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
         let panel = unsafe { shared.part(panel * ROWS * row, ROWS * row) };
         let file = panel.to_vec();
         for (b, to) in panel.chunks_exact_mut(ROWS * size).enumerate() {
-            to.fill(0);
             for r in 0..ROWS {
-                pack_block(format, &parts, &file[r * row + b * size..][..size], to, r);
+                pack_block(format, halves, &file[r * row + b * size..][..size], to, r);
             }
         }
     });
 }
 
-/// One row's block into its panel, whose bytes for it are zero.
-fn pack_block(format: Format, parts: &Parts, block: &[u8], panel: &mut [u8], r: usize) {
-    let mut rest = panel;
-    let mut next = |len: usize| {
-        let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
-        rest = after;
-        part
+/// One row's block into its panel.
+fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], r: usize) {
+    let (head, words) = panel.split_at_mut(2 * ROWS * halves.len());
+    for (to, &at) in head.chunks_exact_mut(2 * ROWS).zip(halves) {
+        to[2 * r..][..2].copy_from_slice(&block[at..][..2]);
+    }
+    let mut next = words.chunks_exact_mut(4 * ROWS);
+    let mut put = |word: u32| {
+        let to = next.next().expect("a panel has the bytes of its rows");
+        to[4 * r..][..4].copy_from_slice(&word.to_le_bytes());
     };
-    for &at in parts.halves {
-        next(2 * ROWS)[2 * r..][..2].copy_from_slice(&block[at..][..2]);
+
+    match format {
+        Format::Q4_K | Format::Q5_K => {
+            let fields = six_bits(&block[4..16]);
+            for (i, five) in fields.as_chunks::<5>().0.iter().enumerate() {
+                let five = five.iter().rev().fold(0, |word, &field| word << 6 | field);
+                put(five | (fields[15] >> (2 * i) & 3) << 30);
+            }
+        }
+        Format::Q6_K => {
+            let scales = block[192..208].as_chunks().0;
+            scales
+                .iter()
+                .for_each(|four| put(u32::from_le_bytes(*four) ^ 0x8080_8080));
+        }
+        _ => {}
     }
-    let (at, count) = parts.scales;
-    let flip = if format == Format::Q6_K { 0x80 } else { 0 };
-    for scale in &block[at..][..count] {
-        next(ROWS)[r] = scale ^ flip;
-    }
+
     let mut quants = [0; 256];
     let quants = &mut quants[..format.block()];
     read_quants(format, block, quants);
-
-    // The word of a row in a vector: `width` bits from bit `from` of each column, eight columns at a time.
-    let mut word = |quants: &[u8], from: u32, width: u32| {
-        let mut word = 0;
-        for (i, eight) in quants.as_chunks().0.iter().enumerate() {
-            let columns = u64::from_le_bytes(*eight) >> from;
-            let (low, high) = (gather(columns, width), gather(columns >> 8, width));
-            word |= (low | high << 16) << (4 * width * i as u32);
-        }
-        next(4 * ROWS)[4 * r..][..4].copy_from_slice(&word.to_le_bytes());
-    };
-    match format {
-        Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
-            quants.chunks_exact(32).for_each(|part| word(part, 4, 1));
-        }
-        Format::Q6_K => quants.chunks_exact(16).for_each(|part| word(part, 4, 2)),
-        _ => {}
-    }
+    // Both halves of a word at once.
+    const BOTH: u32 = 0x0001_0001;
     match format {
         Format::Q8_0 => {
-            for four in quants.as_chunks().0 {
-                let [a, b, c, d] = *four;
-                next(4 * ROWS)[4 * r..][..4].copy_from_slice(&[a, c, b, d]);
+            for [a, b] in pairs(quants) {
+                put(a | b << 8);
             }
         }
-        _ => quants.chunks_exact(8).for_each(|part| word(part, 0, 4)),
+        Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
+            for p in pairs::<16>(quants) {
+                let mut rest = 0;
+                for (k, [a, b, c, d]) in p.as_chunks().0.iter().enumerate() {
+                    put(a | b << 5 | c << 10 | (d >> 4 & BOTH) << 15);
+                    rest |= (d & 15 * BOTH) << (4 * k);
+                }
+                put(rest);
+            }
+        }
+        Format::Q6_K => {
+            for p in pairs::<8>(quants) {
+                let mut rest = 0;
+                for (k, four) in p.as_chunks().0.iter().enumerate() {
+                    let [a, b, c, d] = four.map(|pair| pair ^ BOTH << 5);
+                    put(d & 15 * BOTH | a << 4 | b << 10);
+                    rest |= (d >> 4 & 3 * BOTH | c << 2) << (8 * k);
+                }
+                put(rest);
+            }
+        }
+        _ => {
+            for [a, b, c, d] in pairs(quants) {
+                put(a | b << 4 | c << 8 | d << 12);
+            }
+        }
     }
 }
 
-/// The lowest `width` bits (at most 4) of bytes 0, 2, 4 and 6, side by side.
-fn gather(bytes: u64, width: u32) -> u32 {
-    let fields = bytes & (0x0001_0001_0001_0001 * ((1 << width) - 1));
-    let apart = 16 - width;
-    let gathered = fields | fields >> apart | fields >> (2 * apart) | fields >> (3 * apart);
-    gathered as u32 & ((1 << (4 * width)) - 1)
+/// `N` pairs of columns at a time, each as a word of two halves.
+fn pairs<const N: usize>(quants: &[u8]) -> impl Iterator<Item = [u32; N]> {
+    quants.chunks_exact(2 * N).map(|quants| {
+        std::array::from_fn(|i| u32::from(quants[2 * i]) | u32::from(quants[2 * i + 1]) << 16)
+    })
+}
+
+/// Eight scales and eight minima of `Q4_K` and `Q5_K`: in the file those of groups 4 and up have their low bits in the last
+/// four bytes and their high ones above the others'.
+fn six_bits(packed: &[u8]) -> [u32; 16] {
+    let byte = |i: usize| u32::from(packed[i]);
+    std::array::from_fn(|i| {
+        let (g, min) = (i % 8, i / 8);
+        match g < 4 {
+            true => byte(g + 4 * min) & 63,
+            false => byte(g + 4) >> (4 * min) & 15 | byte(g - 4 + 4 * min) >> 6 << 4,
+        }
+    })
 }
 
 /// A block's quants in the order of its columns.

@@ -7,9 +7,8 @@ use crate::Format;
 use crate::panel::ROWS;
 use crate::simd::Simd;
 
-/// Bytes of one f16, one byte and one word of every row.
+/// Bytes of one f16 and one word of every row.
 const HALVES: usize = 2 * ROWS;
-const BYTES: usize = ROWS;
 const WORDS: usize = 4 * ROWS;
 
 /// A quantized format, in a panel's block; `lane` is the first row of a vector.
@@ -79,18 +78,38 @@ unsafe fn nibbles<S: Simd>(at: *const u8, lane: usize) -> [S::I16; 4] {
     }
 }
 
-/// Nibbles with a fifth bit, of `high`'s bits `4k ..`.
+/// Pairs `4k ..` of a group's sixteen with five bits, in five words.
 #[inline(always)]
-unsafe fn fives<S: Simd>(low: *const u8, high: *const u8, k: usize, lane: usize) -> [S::I16; 4] {
+unsafe fn fives<S: Simd>(at: *const u8, k: usize, lane: usize) -> [S::I16; 4] {
     // SAFETY: see above.
     unsafe {
-        let [a, b, c, d] = nibbles::<S>(low, lane);
-        let high = S::shr(word::<S>(high, lane), 4 * k as u32);
+        let (own, rest) = (
+            word::<S>(at.add(k * WORDS), lane),
+            word::<S>(at.add(4 * WORDS), lane),
+        );
+        let low = S::and(S::shr(rest, 4 * k as u32), 15);
         [
-            S::or(a, S::and(S::shl(high, 4), 16)),
-            S::or(b, S::and(S::shl(high, 3), 16)),
-            S::or(c, S::and(S::shl(high, 2), 16)),
-            S::or(d, S::and(S::shl(high, 1), 16)),
+            S::and(own, 31),
+            S::and(S::shr(own, 5), 31),
+            S::and(S::shr(own, 10), 31),
+            S::or(low, S::and(S::shr(own, 11), 16)),
+        ]
+    }
+}
+
+/// Pairs `4k ..` of eight with six bits, the highest a sign, in three words.
+#[inline(always)]
+unsafe fn sixes<S: Simd>(at: *const u8, k: usize, lane: usize) -> [S::I16; 4] {
+    // SAFETY: see above.
+    unsafe {
+        let own = word::<S>(at.add(k * WORDS), lane);
+        let rest = S::shl(word::<S>(at.add(2 * WORDS), lane), 8 * (1 - k as u32));
+        let high = S::and(S::sar(S::shl(rest, 6), 10), !15);
+        [
+            S::sar(S::shl(own, 6), 10),
+            S::sar(own, 10),
+            S::sar(rest, 10),
+            S::or(S::and(own, 15), high),
         ]
     }
 }
@@ -128,10 +147,7 @@ impl Quant for Q5_0 {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, _: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
-        unsafe {
-            let high = block.add(HALVES);
-            fives::<S>(high.add(WORDS + k * WORDS), high, k, lane)
-        }
+        unsafe { fives::<S>(block.add(HALVES), k, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
@@ -145,10 +161,7 @@ impl Quant for Q5_1 {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, _: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
-        unsafe {
-            let high = block.add(2 * HALVES);
-            fives::<S>(high.add(WORDS + k * WORDS), high, k, lane)
-        }
+        unsafe { fives::<S>(block.add(2 * HALVES), k, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, _: usize, lane: usize) -> S::F32 {
@@ -176,24 +189,38 @@ impl Quant for Q8_0 {
     }
 }
 
-/// Packed scales of `Q4_K` and `Q5_K`, behind their two f16: eight 6-bit scales and minima in 12
-/// bytes, those of groups 4 and up with their low bits in the last four and their high ones above the others'.
+/// Scale (`part` 0) or minimum (1) of group `g` of `Q4_K` and `Q5_K`, without the f16 before it: one of sixteen in three words.
 #[inline(always)]
-unsafe fn six_bits<S: Simd>(block: *const u8, g: usize, lane: usize, min: bool) -> S::F32 {
+unsafe fn six_bits<S: Simd>(block: *const u8, g: usize, part: usize, lane: usize) -> S::F32 {
     // SAFETY: see above.
     unsafe {
-        let byte = |i: usize| S::bytes(block.add(2 * HALVES + i * BYTES + lane));
-        let d = half::<S>(block.add(if min { HALVES } else { 0 }), lane);
-        let own = if min { g + 4 } else { g };
-        let scale = match g < 4 {
-            true => S::to_f32(S::bits(byte(own), 0, 63)),
-            false => {
-                let low = S::bits(byte(g + 4), if min { 4 } else { 0 }, 15);
-                let high = S::to_f32(S::bits(byte(own - 4), 6, 3));
-                S::fma(S::to_f32(low), high, S::splat(16.0))
+        let word = |i: usize| S::words(block.add(2 * HALVES + i * WORDS + 4 * lane));
+        match 8 * part + g {
+            15 => {
+                // Two bits of each word.
+                let [low, middle, high] = [0, 1, 2].map(|i| S::to_f32(S::bits(word(i), 30, 3)));
+                let high = S::fma(middle, high, S::splat(4.0));
+                S::fma(low, high, S::splat(4.0))
             }
-        };
-        S::mul(scale, d)
+            i => S::to_f32(S::bits(word(i / 5), 6 * (i % 5) as u32, 63)),
+        }
+    }
+}
+
+/// Scale of a group of `Q4_K` and `Q5_K`.
+#[inline(always)]
+unsafe fn k_scale<S: Simd>(block: *const u8, g: usize, lane: usize) -> S::F32 {
+    // SAFETY: see above.
+    unsafe { S::mul(six_bits::<S>(block, g, 0, lane), half::<S>(block, lane)) }
+}
+
+/// Minimum of a group of `Q4_K` and `Q5_K`.
+#[inline(always)]
+unsafe fn k_min<S: Simd>(block: *const u8, g: usize, lane: usize) -> S::F32 {
+    // SAFETY: see above.
+    unsafe {
+        let unit = S::mul(half::<S>(block.add(HALVES), lane), S::splat(-1.0));
+        S::mul(six_bits::<S>(block, g, 1, lane), unit)
     }
 }
 
@@ -202,22 +229,17 @@ impl Quant for Q4K {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
-        unsafe {
-            nibbles::<S>(
-                block.add(2 * HALVES + 12 * BYTES + (4 * g + k) * WORDS),
-                lane,
-            )
-        }
+        unsafe { nibbles::<S>(block.add(2 * HALVES + (3 + 4 * g + k) * WORDS), lane) }
     }
     #[inline(always)]
     unsafe fn scale<S: Simd>(block: *const u8, g: usize, _: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
-        unsafe { six_bits::<S>(block, g, lane, false) }
+        unsafe { k_scale::<S>(block, g, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, g: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
-        unsafe { S::mul(six_bits::<S>(block, g, lane, true), S::splat(-1.0)) }
+        unsafe { k_min::<S>(block, g, lane) }
     }
 }
 
@@ -226,21 +248,17 @@ impl Quant for Q5K {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
-        unsafe {
-            let high = block.add(2 * HALVES + 12 * BYTES);
-            let low = high.add((8 + 4 * g + k) * WORDS);
-            fives::<S>(low, high.add(g * WORDS), k, lane)
-        }
+        unsafe { fives::<S>(block.add(2 * HALVES + (3 + 5 * g) * WORDS), k, lane) }
     }
     #[inline(always)]
     unsafe fn scale<S: Simd>(block: *const u8, g: usize, _: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
-        unsafe { six_bits::<S>(block, g, lane, false) }
+        unsafe { k_scale::<S>(block, g, lane) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(block: *const u8, g: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
-        unsafe { S::mul(six_bits::<S>(block, g, lane, true), S::splat(-1.0)) }
+        unsafe { k_min::<S>(block, g, lane) }
     }
 }
 
@@ -252,24 +270,17 @@ impl Quant for Q6K {
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, k: usize, lane: usize) -> [S::I16; 4] {
         // SAFETY: see above.
         unsafe {
-            let high = block.add(HALVES + 16 * BYTES);
-            let [a, b, c, d] = nibbles::<S>(high.add((16 + 4 * g + k) * WORDS), lane);
-            let high = word::<S>(high.add((2 * g + k / 2) * WORDS), lane);
-            let high = S::shr(high, 8 * (k % 2) as u32);
-            let six = |low: S::I16, high: S::I16| S::sub(S::or(low, S::and(high, 0x30)), 32);
-            [
-                six(a, S::shl(high, 4)),
-                six(b, S::shl(high, 2)),
-                six(c, high),
-                six(d, S::shr(high, 2)),
-            ]
+            let at = block.add(HALVES + (4 + 6 * g + 3 * (k / 2)) * WORDS);
+            sixes::<S>(at, k % 2, lane)
         }
     }
     #[inline(always)]
     unsafe fn scale<S: Simd>(block: *const u8, g: usize, half_: usize, lane: usize) -> S::F32 {
         // SAFETY: see above.
         unsafe {
-            let scale = S::bytes(block.add(HALVES + (2 * g + half_) * BYTES + lane));
+            let number = 2 * g + half_;
+            let word = S::words(block.add(HALVES + number / 4 * WORDS + 4 * lane));
+            let scale = S::bits(word, 8 * (number % 4) as u32, 255);
             // The sign bit is flipped: a number from 0 to 255 that is 128 too large.
             let scale = S::fma(S::splat(-128.0), S::to_f32(scale), S::splat(1.0));
             S::mul(scale, half::<S>(block, lane))

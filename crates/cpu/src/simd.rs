@@ -24,7 +24,6 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn pairs(at: *const u8) -> Self::I16;
     unsafe fn and(a: Self::I16, mask: u16) -> Self::I16;
     unsafe fn or(a: Self::I16, b: Self::I16) -> Self::I16;
-    unsafe fn sub(a: Self::I16, b: u16) -> Self::I16;
     unsafe fn shl(a: Self::I16, n: u32) -> Self::I16;
     /// Zeros come in from above.
     unsafe fn shr(a: Self::I16, n: u32) -> Self::I16;
@@ -50,8 +49,8 @@ pub(crate) trait Simd: Copy + 'static {
     /// Each lane's sum.
     unsafe fn total(sum: Self::Sum) -> Self::F32;
 
-    /// One byte a lane.
-    unsafe fn bytes(at: *const u8) -> Self::I32;
+    /// Four bytes a lane.
+    unsafe fn words(at: *const u8) -> Self::I32;
     unsafe fn bits(a: Self::I32, shift: u32, mask: u32) -> Self::I32;
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
     /// The nearest whole numbers.
@@ -165,10 +164,6 @@ impl Simd for Scalar {
         std::array::from_fn(|i| [a[i][0] | b[i][0], a[i][1] | b[i][1]])
     }
     #[inline(always)]
-    unsafe fn sub(a: Self::I16, b: u16) -> Self::I16 {
-        a.map(|pair| pair.map(|v| v.wrapping_sub(b as i16)))
-    }
-    #[inline(always)]
     unsafe fn shl(a: Self::I16, n: u32) -> Self::I16 {
         a.map(|pair| pair.map(|v| v << n))
     }
@@ -200,14 +195,13 @@ impl Simd for Scalar {
         sum.map(|v| v as f32)
     }
     #[inline(always)]
-    unsafe fn bytes(at: *const u8) -> [i32; 8] {
+    unsafe fn words(at: *const u8) -> [i32; 8] {
         // SAFETY: see above.
-        let bytes: [u8; 8] = unsafe { read(at) };
-        bytes.map(i32::from)
+        unsafe { read(at) }
     }
     #[inline(always)]
     unsafe fn bits(a: [i32; 8], shift: u32, mask: u32) -> [i32; 8] {
-        a.map(|v| v >> shift & mask as i32)
+        a.map(|v| (v as u32 >> shift & mask) as i32)
     }
     #[inline(always)]
     unsafe fn to_f32(a: [i32; 8]) -> [f32; 8] {

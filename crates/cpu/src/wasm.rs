@@ -45,10 +45,6 @@ impl Simd for Simd128 {
         zip(a, b, |a, b| v128_or(a, b))
     }
     #[inline(always)]
-    unsafe fn sub(a: Two, b: u16) -> Two {
-        both(a, |v| u16x8_sub(v, u16x8_splat(b)))
-    }
-    #[inline(always)]
     unsafe fn shl(a: Two, n: u32) -> Two {
         both(a, |v| u16x8_shl(v, n))
     }
@@ -78,13 +74,9 @@ impl Simd for Simd128 {
         both(sum, |v| f32x4_convert_i32x4(v))
     }
     #[inline(always)]
-    unsafe fn bytes(at: *const u8) -> Two {
+    unsafe fn words(at: *const u8) -> Two {
         // SAFETY: see above.
-        let words = u16x8_extend_low_u8x16(unsafe { v128_load64_zero(at.cast()) });
-        (
-            u32x4_extend_low_u16x8(words),
-            u32x4_extend_high_u16x8(words),
-        )
+        unsafe { (v128_load(at.cast()), v128_load(at.add(16).cast())) }
     }
     #[inline(always)]
     unsafe fn bits(a: Two, shift: u32, mask: u32) -> Two {

@@ -37,7 +37,6 @@ impl Simd for Avx2 {
     op!(pairs(at: *const u8) -> __m256i, _mm256_loadu_si256(at.cast()));
     op!(and(a: __m256i, mask: u16) -> __m256i, _mm256_and_si256(a, _mm256_set1_epi16(mask as i16)));
     op!(or(a: __m256i, b: __m256i) -> __m256i, _mm256_or_si256(a, b));
-    op!(sub(a: __m256i, b: u16) -> __m256i, _mm256_sub_epi16(a, _mm256_set1_epi16(b as i16)));
     op!(shl(a: __m256i, n: u32) -> __m256i, _mm256_sll_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(shr(a: __m256i, n: u32) -> __m256i, _mm256_srl_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(sar(a: __m256i, n: u32) -> __m256i, _mm256_sra_epi16(a, _mm_cvtsi32_si128(n as i32)));
@@ -60,14 +59,14 @@ impl Simd for Avx2 {
                 for n in 0..N {
                     let x = _mm256_set1_epi32(x[n].add(2 * pair).cast::<i32>().read_unaligned());
                     for v in 0..V {
-                        sums[v][n] = _mm256_add_epi32(sums[v][n], _mm256_madd_epi16(w[v][pair], x));
+                        sums[v][n] = madd(sums[v][n], w[v][pair], x);
                     }
                 }
             }
         }
     }
     op!(total(sum: __m256i) -> __m256, _mm256_cvtepi32_ps(sum));
-    op!(bytes(at: *const u8) -> __m256i, _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+    op!(words(at: *const u8) -> __m256i, _mm256_loadu_si256(at.cast()));
     op!(bits(a: __m256i, shift: u32, mask: u32) -> __m256i, {
         let shifted = _mm256_srl_epi32(a, _mm_cvtsi32_si128(shift as i32));
         _mm256_and_si256(shifted, _mm256_set1_epi32(mask as i32))
@@ -118,14 +117,13 @@ impl Simd for Avx512 {
     op!(pairs(at: *const u8) -> __m512i, _mm512_loadu_si512(at.cast()));
     op!(and(a: __m512i, mask: u16) -> __m512i, _mm512_and_si512(a, _mm512_set1_epi16(mask as i16)));
     op!(or(a: __m512i, b: __m512i) -> __m512i, _mm512_or_si512(a, b));
-    op!(sub(a: __m512i, b: u16) -> __m512i, _mm512_sub_epi16(a, _mm512_set1_epi16(b as i16)));
     op!(shl(a: __m512i, n: u32) -> __m512i, _mm512_sll_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(shr(a: __m512i, n: u32) -> __m512i, _mm512_srl_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(sar(a: __m512i, n: u32) -> __m512i, _mm512_sra_epi16(a, _mm_cvtsi32_si128(n as i32)));
     op!(zero() -> __m512i, _mm512_setzero_si512());
     op!(dot(sum: __m512i, w: [__m512i; 4], x: *const i16) -> __m512i, dpwssd(sum, w, x));
     op!(total(sum: __m512i) -> __m512, _mm512_cvtepi32_ps(sum));
-    op!(bytes(at: *const u8) -> __m512i, _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
+    op!(words(at: *const u8) -> __m512i, _mm512_loadu_si512(at.cast()));
     op!(bits(a: __m512i, shift: u32, mask: u32) -> __m512i, {
         let shifted = _mm512_srl_epi32(a, _mm_cvtsi32_si128(shift as i32));
         _mm512_and_si512(shifted, _mm512_set1_epi32(mask as i32))
@@ -161,6 +159,29 @@ impl Simd for Avx512 {
         _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))
     });
     op!(store(at: *mut f32, a: __m512) -> (), _mm512_storeu_ps(at, a));
+}
+
+/// Adds the products of two pairs.
+///
+/// LLVM would add up products first and sums afterwards, for which there are not registers enough.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn madd(mut sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+    unsafe {
+        std::arch::asm!(
+            "vpmaddwd {both}, {x}, {w}",
+            "vpaddd {sum}, {sum}, {both}",
+            both = out(ymm_reg) _,
+            sum = inout(ymm_reg) sum,
+            x = in(ymm_reg) x,
+            w = in(ymm_reg) w,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
 }
 
 /// Four `vpdpwssd` in turn, each with the next pair of `x`.
