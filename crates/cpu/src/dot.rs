@@ -1,5 +1,6 @@
 //! A panel of weight rows against one or several input rows.
 
+use crate::Format;
 use crate::panel::ROWS;
 use crate::quant::Quant;
 use crate::simd::{Scalar, Simd};
@@ -120,9 +121,8 @@ impl<Q: Quant> Weights for Q {
         x: [&Row16; N],
     ) -> Products<N, P> {
         let mut out = Products([[[0.0; ROWS]; N]; P]);
-        // Q4_K and Q5_K in V8: with both vectors of a panel at once several rows take half as long again (BENCHMARKS.md).
-        let groups = Q::FORMAT.block() / 32;
-        let alone = cfg!(target_arch = "wasm32") && N > 1 && Q::MIN && groups > 1;
+        // In V8 several rows of Q4_K take longer with both vectors of a panel at once (BENCHMARKS.md).
+        let alone = cfg!(target_arch = "wasm32") && N > 1 && matches!(Q::FORMAT, Format::Q4_K);
         // SAFETY: the caller's; the lanes are those of whole vectors of a panel.
         unsafe {
             if 2 * S::LANES == ROWS && !alone {

@@ -45,31 +45,57 @@ fn halves(format: Format) -> Option<&'static [usize]> {
 ///
 /// Bytes that are not those of the layout are the caller's fault: a panic or garbage.
 pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
-    let Layout { format, rows, .. } = layout;
-    if rows == 0 {
-        return;
+    let row = bytes.len() / layout.rows.max(1);
+    let packed = packed_bytes(layout, bytes.len());
+    bytes.reserve_exact(packed - bytes.len());
+    bytes.resize(packed, 0);
+    if halves(layout.format).is_some() {
+        let shared = Shared::new(bytes);
+        threads::share(layout.rows.div_ceil(ROWS), |panel| {
+            // SAFETY: each task has its own panel.
+            let panel = unsafe { shared.part(panel * ROWS * row, ROWS * row) };
+            let file = panel.to_vec();
+            pack_panel(layout.format, &file, panel);
+        });
     }
-    let row = bytes.len() / rows;
-    let panels = rows.div_ceil(ROWS);
-    if !rows.is_multiple_of(ROWS) {
-        bytes.reserve_exact(panels * ROWS * row - bytes.len());
-        bytes.resize(panels * ROWS * row, 0);
-    }
-    let Some(halves) = halves(format) else {
-        return;
-    };
-    let size = format.block_bytes();
-    let shared = Shared::new(bytes);
-    threads::share(panels, |panel| {
+}
+
+/// [`pack`] from one place to another, of [`packed_bytes`]: where pages of memory are found as they are written to, threads
+/// share that.
+pub fn pack_into(layout: Layout, bytes: &[u8], to: &mut [u8]) {
+    let size = to.len() / layout.rows.div_ceil(ROWS).max(1);
+    let shared = Shared::new(to);
+    threads::share(layout.rows.div_ceil(ROWS), |panel| {
+        let at = panel * size;
         // SAFETY: each task has its own panel.
-        let panel = unsafe { shared.part(panel * ROWS * row, ROWS * row) };
-        let file = panel.to_vec();
-        for (b, to) in panel.chunks_exact_mut(ROWS * size).enumerate() {
-            for r in 0..ROWS {
-                pack_block(format, halves, &file[r * row + b * size..][..size], to, r);
+        let to = unsafe { shared.part(at, size) };
+        match bytes.get(at..at + size) {
+            Some(whole) => pack_panel(layout.format, whole, to),
+            None => {
+                let mut padded = bytes[at..].to_vec();
+                padded.resize(size, 0);
+                pack_panel(layout.format, &padded, to);
             }
         }
     });
+}
+
+/// Bytes of a matrix in panels that has so many in its file.
+pub fn packed_bytes(layout: Layout, bytes: usize) -> usize {
+    bytes / layout.rows.max(1) * layout.rows.next_multiple_of(ROWS)
+}
+
+/// A panel from its rows in the file's form, side by side.
+fn pack_panel(format: Format, file: &[u8], panel: &mut [u8]) {
+    let Some(halves) = halves(format) else {
+        return panel.copy_from_slice(file);
+    };
+    let (row, size) = (file.len() / ROWS, format.block_bytes());
+    for (b, to) in panel.chunks_exact_mut(ROWS * size).enumerate() {
+        for r in 0..ROWS {
+            pack_block(format, halves, &file[r * row + b * size..][..size], to, r);
+        }
+    }
 }
 
 /// One row's block into its panel.
@@ -89,7 +115,7 @@ fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], 
             let fields = six_bits(&block[4..16]);
             for (i, five) in fields.as_chunks::<5>().0.iter().enumerate() {
                 let five = five.iter().rev().fold(0, |word, &field| word << 6 | field);
-                put(five | (fields[15] >> (2 * i) & 3) << 30);
+                put(five | ((fields[15] >> (2 * i)) & 3) << 30);
             }
         }
         Format::Q6_K => {
@@ -104,8 +130,10 @@ fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], 
     let mut quants = [0; 256];
     let quants = &mut quants[..format.block()];
     read_quants(format, block, quants);
-    // Both halves of a word at once.
-    const BOTH: u32 = 0x0001_0001;
+    // Bits of both halves of a word.
+    const ONE: u32 = 0x0001_0001;
+    const TWO: u32 = 3 * ONE;
+    const FOUR: u32 = 15 * ONE;
     match format {
         Format::Q8_0 => {
             for [a, b] in pairs(quants) {
@@ -116,8 +144,8 @@ fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], 
             for p in pairs::<16>(quants) {
                 let mut rest = 0;
                 for (k, [a, b, c, d]) in p.as_chunks().0.iter().enumerate() {
-                    put(a | b << 5 | c << 10 | (d >> 4 & BOTH) << 15);
-                    rest |= (d & 15 * BOTH) << (4 * k);
+                    put(a | b << 5 | c << 10 | ((d >> 4) & ONE) << 15);
+                    rest |= (d & FOUR) << (4 * k);
                 }
                 put(rest);
             }
@@ -126,9 +154,9 @@ fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], 
             for p in pairs::<8>(quants) {
                 let mut rest = 0;
                 for (k, four) in p.as_chunks().0.iter().enumerate() {
-                    let [a, b, c, d] = four.map(|pair| pair ^ BOTH << 5);
-                    put(d & 15 * BOTH | a << 4 | b << 10);
-                    rest |= (d >> 4 & 3 * BOTH | c << 2) << (8 * k);
+                    let [a, b, c, d] = four.map(|pair| pair ^ (ONE << 5));
+                    put((d & FOUR) | a << 4 | b << 10);
+                    rest |= (((d >> 4) & TWO) | c << 2) << (8 * k);
                 }
                 put(rest);
             }

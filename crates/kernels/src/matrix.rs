@@ -286,13 +286,6 @@ pub fn together<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T 
     }
 }
 
-/// Bytes as words, with zeros up to a whole one.
-pub(crate) fn whole_words(mut bytes: Vec<u8>, keep: impl FnOnce(Vec<u8>) -> Bytes) -> TensorData {
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let words = bytes.len() / 4;
-    TensorData::from_bytes(keep(bytes), [words], DType::U32)
-}
-
 /// Bytes of a block as [`pad_blocks`] leaves it.
 pub(crate) fn padded_block(format: Format) -> usize {
     match format.block() {
@@ -303,10 +296,12 @@ pub(crate) fn padded_block(format: Format) -> usize {
 
 /// GPUs load whole 32-bit words: blocks of 18, 22, 34 and 210 bytes get two more, after the half
 /// they begin with (so that the quants behind it are aligned), or at the end of a `Q6_K` block.
-pub(crate) fn pad_blocks(format: Format, bytes: Vec<u8>) -> TensorData {
+pub(crate) fn pad_blocks(format: Format, mut bytes: Vec<u8>) -> TensorData {
     let (from, to) = (format.block_bytes(), padded_block(format));
     if from == to {
-        return whole_words(bytes, Bytes::from_bytes_vec);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let words = bytes.len() / 4;
+        return TensorData::from_bytes(Bytes::from_bytes_vec(bytes), [words], DType::U32);
     }
     let head = if format == Format::Q6_K { from } else { 2 };
     // Words from the start: bytes would be copied once more, to where words may lie, and a tab has

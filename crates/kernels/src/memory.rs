@@ -8,7 +8,7 @@
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
 use crate::device::largest_buffer;
-use crate::matrix::{pad_blocks, padded_block, whole_words};
+use crate::matrix::{pad_blocks, padded_block};
 use crate::{Layout, Matrix, MatrixError, on_cpu};
 
 /// Takes matrices one by one. What it holds is freed when the last of them is.
@@ -35,12 +35,13 @@ impl Arena {
     ///
     /// # Errors
     /// Where bytes and shape do not match.
-    pub fn matrix(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
+    pub fn matrix(&mut self, layout: Layout, bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
         MatrixError::check(layout, bytes.len())?;
         let put = |words| Tensor::from_data(words, (&self.device, DType::U32));
         if on_cpu(&self.device) {
-            tinderbox_cpu::pack(layout, &mut bytes);
-            let parts = vec![put(whole_words(bytes, |bytes| self.pages.keep(bytes)))];
+            let words = self.pages.pack(layout, bytes);
+            let len = words.len() / 4;
+            let parts = vec![put(TensorData::from_bytes(words, [len], DType::U32))];
             let step = layout.rows.max(1);
             return Ok(Matrix {
                 layout,
@@ -96,8 +97,9 @@ pub fn unwritten<const D: usize>(shape: [usize; D], dtype: DType, device: &Devic
 mod pages {
     use burn::tensor::AllocationProperty;
     use bytes::BytesMut;
+    use tinderbox_cpu::{pack_into, packed_bytes};
 
-    use super::Bytes;
+    use super::{Bytes, Layout};
 
     /// Bytes of a large page.
     const LARGE: usize = 2 << 20;
@@ -119,32 +121,32 @@ mod pages {
             }
         }
 
-        pub fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
-            if self.open.capacity() < bytes.len() + LINE {
-                self.open = BytesMut::with_capacity(self.expected.max(bytes.len()) + LINE);
+        pub fn pack(&mut self, layout: Layout, bytes: Vec<u8>) -> Bytes {
+            let len = packed_bytes(layout, bytes.len());
+            if self.open.len() < len + LINE {
+                // Zeros that the system makes when they are touched.
+                self.open = BytesMut::zeroed(self.expected.max(len) + LINE);
                 self.expected = 0;
                 ask_for_large(&mut self.open);
             }
             let begin = self.open.as_ptr().align_offset(LINE);
-            self.open.resize(begin, 0);
-            self.open.extend_from_slice(&bytes);
-            let kept = self.open.split().freeze().slice(begin..);
-            Bytes::from_shared(kept, AllocationProperty::Native)
+            let mut kept = self.open.split_to(begin + len).split_off(begin);
+            pack_into(layout, &bytes, &mut kept);
+            Bytes::from_shared(kept.freeze(), AllocationProperty::Native)
         }
     }
 
     /// Nothing is lost where the system does not give them.
-    fn ask_for_large(memory: &mut BytesMut) {
-        if memory.capacity() < LARGE {
+    fn ask_for_large(memory: &mut [u8]) {
+        if memory.len() < LARGE {
             return;
         }
-        let spare = memory.spare_capacity_mut();
-        let first = spare.as_ptr().align_offset(LARGE);
-        let len = spare.len().saturating_sub(first) / LARGE * LARGE;
+        let first = memory.as_ptr().align_offset(LARGE);
+        let len = memory.len().saturating_sub(first) / LARGE * LARGE;
         // SAFETY: whole pages inside memory that is ours. The advice changes how addresses are mapped, not what is there.
         unsafe {
             libc::madvise(
-                spare.as_mut_ptr().wrapping_add(first).cast(),
+                memory.as_mut_ptr().wrapping_add(first).cast(),
                 len,
                 libc::MADV_HUGEPAGE,
             );
@@ -155,7 +157,7 @@ mod pages {
 /// Elsewhere memory is as burn takes it.
 #[cfg(not(target_os = "linux"))]
 mod pages {
-    use super::Bytes;
+    use super::{Bytes, Layout};
 
     #[derive(Debug)]
     pub struct Pages;
@@ -165,7 +167,8 @@ mod pages {
             Pages
         }
 
-        pub fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
+        pub fn pack(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Bytes {
+            tinderbox_cpu::pack(layout, &mut bytes);
             Bytes::from_bytes_vec(bytes)
         }
     }
