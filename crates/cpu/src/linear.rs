@@ -104,7 +104,7 @@ impl Linear<'_> {
         let bytes = panel::ROWS * row_bytes;
         let panels = layout.rows.div_ceil(panel::ROWS);
         let w = &self.w[..panels * bytes];
-        // Few enough that the weights of a task stay in the first-level cache while input rows pass.
+        // Few enough that the weights of a task stay in a near cache while input rows pass.
         let size = panels.div_ceil(4 * threads::count()).clamp(1, 4);
         let out = Shared::new(out);
         threads::share(panels.div_ceil(size), |number| {

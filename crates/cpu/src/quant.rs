@@ -194,15 +194,19 @@ impl Quant for Q8_0 {
 unsafe fn six_bits<S: Simd>(block: *const u8, g: usize, part: usize, lane: usize) -> S::F32 {
     // SAFETY: see above.
     unsafe {
-        let word = |i: usize| S::words(block.add(2 * HALVES + i * WORDS + 4 * lane));
+        let at = block.add(2 * HALVES + 4 * lane);
         match 8 * part + g {
             15 => {
                 // Two bits of each word.
-                let [low, middle, high] = [0, 1, 2].map(|i| S::to_f32(S::bits(word(i), 30, 3)));
-                let high = S::fma(middle, high, S::splat(4.0));
-                S::fma(low, high, S::splat(4.0))
+                let low = S::to_f32(S::bits(S::words(at), 30, 3));
+                let middle = S::to_f32(S::bits(S::words(at.add(WORDS)), 30, 3));
+                let high = S::to_f32(S::bits(S::words(at.add(2 * WORDS)), 30, 3));
+                S::fma(low, S::fma(middle, high, S::splat(4.0)), S::splat(4.0))
             }
-            i => S::to_f32(S::bits(word(i / 5), 6 * (i % 5) as u32, 63)),
+            i => {
+                let word = S::words(at.add(i / 5 * WORDS));
+                S::to_f32(S::bits(word, 6 * (i % 5) as u32, 63))
+            }
         }
     }
 }
