@@ -28,7 +28,7 @@ use crate::threads::{self, Shared};
 use crate::{Format, Layout};
 
 /// Rows of a panel.
-pub(crate) const ROWS: usize = 16;
+pub const ROWS: usize = 16;
 
 /// Where a block's f16 numbers are in the file's form (`ggml-common.h`), where it has some.
 fn halves(format: Format) -> Option<&'static [usize]> {

@@ -31,7 +31,7 @@ pub use matrix::{
     Matrix, MatrixError, With, add_norm, attention, choose, on_cpu, rope, together,
     turning_attention,
 };
-pub use memory::{Arena, unwritten};
+pub use memory::{Arena, Filling, unwritten};
 pub use ops::Kernels;
 pub use recording::{Reading, Recorder, Recording, overwrite, read_now};
 pub use self_test::{SelfTest, self_test};

@@ -45,17 +45,26 @@ pub enum MatrixError {
 }
 
 impl MatrixError {
-    /// Whether so many bytes are a matrix of this shape.
-    pub(crate) fn check(layout: Layout, found: usize) -> Result<(), MatrixError> {
+    /// Bytes of a matrix of this shape.
+    pub(crate) fn expected(layout: Layout) -> Result<usize, MatrixError> {
         let Layout {
             format,
             rows,
             columns,
         } = layout;
-        let row = format
-            .row_bytes(columns)
-            .ok_or(MatrixError::Block { format, columns })?;
-        let expected = row.saturating_mul(rows);
+        let row = format.row_bytes(columns);
+        let row = row.ok_or(MatrixError::Block { format, columns })?;
+        Ok(row.saturating_mul(rows))
+    }
+
+    /// Whether so many bytes are a matrix of this shape.
+    pub(crate) fn check(layout: Layout, found: usize) -> Result<(), MatrixError> {
+        let expected = MatrixError::expected(layout)?;
+        let Layout {
+            format,
+            rows,
+            columns,
+        } = layout;
         match found == expected {
             true => Ok(()),
             false => Err(MatrixError::Length {

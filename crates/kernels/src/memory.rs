@@ -7,6 +7,8 @@
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
+use tinderbox_cpu::{PANEL_ROWS, pack_into, packed_bytes};
+
 use crate::device::largest_buffer;
 use crate::matrix::{pad_blocks, padded_block};
 use crate::{Layout, Matrix, MatrixError, on_cpu};
@@ -37,11 +39,40 @@ impl Arena {
     /// Where bytes and shape do not match.
     pub fn matrix(&mut self, layout: Layout, bytes: Vec<u8>) -> Result<Matrix, MatrixError> {
         MatrixError::check(layout, bytes.len())?;
+        let mut filling = self.begin(layout)?;
+        filling.add(bytes);
+        self.finish(filling)
+    }
+
+    /// Begins a matrix whose bytes come piece by piece.
+    ///
+    /// # Errors
+    /// Where a row is no whole number of blocks.
+    pub fn begin(&mut self, layout: Layout) -> Result<Filling, MatrixError> {
+        let expected = MatrixError::expected(layout)?;
+        let room = on_cpu(&self.device).then(|| self.pages.room(packed_bytes(layout, expected)));
+        Ok(Filling {
+            layout,
+            expected,
+            found: 0,
+            bytes: Vec::new(),
+            room: room.flatten(),
+            done: 0,
+        })
+    }
+
+    /// The matrix, now that all of its bytes have come.
+    ///
+    /// # Errors
+    /// Where these are not those of its shape.
+    pub fn finish(&self, filling: Filling) -> Result<Matrix, MatrixError> {
+        let layout = filling.layout;
+        MatrixError::check(layout, filling.found)?;
         let put = |words| Tensor::from_data(words, (&self.device, DType::U32));
         if on_cpu(&self.device) {
-            let words = self.pages.pack(layout, bytes);
-            let len = words.len() / 4;
-            let parts = vec![put(TensorData::from_bytes(words, [len], DType::U32))];
+            let bytes = filling.packed();
+            let words = bytes.len() / 4;
+            let parts = vec![put(TensorData::from_bytes(bytes, [words], DType::U32))];
             let step = layout.rows.max(1);
             return Ok(Matrix {
                 layout,
@@ -49,6 +80,7 @@ impl Arena {
                 step,
             });
         }
+        let bytes = filling.bytes;
         let step = self.rows_of_a_part(layout);
         let part = |bytes| put(pad_blocks(layout.format, bytes));
         let parts = match step < layout.rows {
@@ -81,6 +113,74 @@ impl Arena {
     }
 }
 
+/// A matrix whose bytes are coming.
+#[derive(Debug)]
+pub struct Filling {
+    layout: Layout,
+    /// Bytes of the shape, and how many have come.
+    expected: usize,
+    found: usize,
+    /// Those that wait: all of them, or less than a panel's.
+    bytes: Vec<u8>,
+    /// Where panels are made, and how many bytes of them are.
+    room: Option<pages::Room>,
+    done: usize,
+}
+
+impl Filling {
+    /// About how many bytes are best added at once: they stay in a cache until they are packed. All where they are packed in
+    /// place.
+    pub fn piece(&self) -> usize {
+        match self.room {
+            Some(_) => 2 << 20,
+            None => usize::MAX,
+        }
+    }
+
+    /// Adds the bytes that come next.
+    pub fn add(&mut self, bytes: Vec<u8>) {
+        self.found = self.found.saturating_add(bytes.len());
+        match self.bytes.is_empty() {
+            true => self.bytes = bytes,
+            false => self.bytes.extend(bytes),
+        }
+        // What is too much is refused in the end.
+        if let Some(room) = &mut self.room
+            && self.found <= self.expected
+        {
+            let panel = (self.expected / self.layout.rows.max(1) * PANEL_ROWS).max(1);
+            let panels = self.bytes.len() / panel;
+            let layout = Layout {
+                rows: panels * PANEL_ROWS,
+                ..self.layout
+            };
+            let whole = panels * panel;
+            let to = &mut room[self.done..][..whole];
+            pack_into(layout, &self.bytes[..whole], to);
+            self.done += whole;
+            self.bytes.drain(..whole);
+        }
+    }
+
+    /// All of it in panels.
+    fn packed(mut self) -> Bytes {
+        match self.room {
+            Some(mut room) => {
+                let layout = Layout {
+                    rows: self.layout.rows % PANEL_ROWS,
+                    ..self.layout
+                };
+                pack_into(layout, &self.bytes, &mut room[self.done..]);
+                pages::bytes(room)
+            }
+            None => {
+                tinderbox_cpu::pack(self.layout, &mut self.bytes);
+                Bytes::from_bytes_vec(self.bytes)
+            }
+        }
+    }
+}
+
 /// A tensor that is written before it is read. On the CPU the system backs only the pages that are written, where burn's
 /// own would be copied once.
 pub fn unwritten<const D: usize>(shape: [usize; D], dtype: DType, device: &Device) -> Tensor<D> {
@@ -97,9 +197,11 @@ pub fn unwritten<const D: usize>(shape: [usize; D], dtype: DType, device: &Devic
 mod pages {
     use burn::tensor::AllocationProperty;
     use bytes::BytesMut;
-    use tinderbox_cpu::{pack_into, packed_bytes};
 
-    use super::{Bytes, Layout};
+    use super::Bytes;
+
+    /// A piece of memory.
+    pub type Room = BytesMut;
 
     /// Bytes of a large page.
     const LARGE: usize = 2 << 20;
@@ -121,19 +223,21 @@ mod pages {
             }
         }
 
-        pub fn pack(&mut self, layout: Layout, bytes: Vec<u8>) -> Bytes {
-            let len = packed_bytes(layout, bytes.len());
-            if self.open.len() < len + LINE {
+        /// Room for so many bytes, of which none is taken.
+        pub fn room(&mut self, bytes: usize) -> Option<Room> {
+            if self.open.len() < bytes + LINE {
                 // Zeros that the system makes when they are touched.
-                self.open = BytesMut::zeroed(self.expected.max(len) + LINE);
+                self.open = BytesMut::zeroed(self.expected.max(bytes) + LINE);
                 self.expected = 0;
                 ask_for_large(&mut self.open);
             }
             let begin = self.open.as_ptr().align_offset(LINE);
-            let mut kept = self.open.split_to(begin + len).split_off(begin);
-            pack_into(layout, &bytes, &mut kept);
-            Bytes::from_shared(kept.freeze(), AllocationProperty::Native)
+            Some(self.open.split_to(begin + bytes).split_off(begin))
         }
+    }
+
+    pub fn bytes(room: Room) -> Bytes {
+        Bytes::from_shared(room.freeze(), AllocationProperty::Native)
     }
 
     /// Nothing is lost where the system does not give them.
@@ -154,10 +258,12 @@ mod pages {
     }
 }
 
-/// Elsewhere memory is as burn takes it.
+/// Elsewhere matrices are packed where they were read, and memory is as burn takes it.
 #[cfg(not(target_os = "linux"))]
 mod pages {
-    use super::{Bytes, Layout};
+    use super::Bytes;
+
+    pub type Room = Vec<u8>;
 
     #[derive(Debug)]
     pub struct Pages;
@@ -167,10 +273,13 @@ mod pages {
             Pages
         }
 
-        pub fn pack(&mut self, layout: Layout, mut bytes: Vec<u8>) -> Bytes {
-            tinderbox_cpu::pack(layout, &mut bytes);
-            Bytes::from_bytes_vec(bytes)
+        pub fn room(&mut self, _bytes: usize) -> Option<Room> {
+            None
         }
+    }
+
+    pub fn bytes(room: Room) -> Bytes {
+        Bytes::from_bytes_vec(room)
     }
 }
 
@@ -204,6 +313,42 @@ mod tests {
         drop(arena);
         for (matrix, bytes) in matrices {
             assert_eq!(matrix.parts[0].clone().into_data().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_comes_in_pieces_is_the_whole_one() {
+        for (format, rows) in [(Format::Q5_K, 37), (Format::F16, 16), (Format::Q4_0, 100)] {
+            let layout = Layout {
+                format,
+                rows,
+                columns: 512,
+            };
+            let bytes: Vec<u8> = (0..rows * format.row_bytes(512).unwrap())
+                .map(|i| (i * 7 % 253) as u8)
+                .collect();
+            let mut arena = Arena::new(&Device::flex(), 1 << 20);
+            let whole = arena.matrix(layout, bytes.clone()).unwrap();
+            // Pieces that end within rows and within panels, and some that hold several of these.
+            for size in [1, 1000, 9_999, 40_000] {
+                let mut filling = arena.begin(layout).unwrap();
+                bytes
+                    .chunks(size)
+                    .for_each(|piece| filling.add(piece.to_vec()));
+                let found = arena.finish(filling).unwrap();
+                let of = |matrix: &Matrix| matrix.parts[0].clone().into_data();
+                assert_eq!(
+                    of(&found).as_bytes(),
+                    of(&whole).as_bytes(),
+                    "{format}, {size}"
+                );
+            }
+            for wrong in [bytes.len() - 1, bytes.len() + 1] {
+                let mut filling = arena.begin(layout).unwrap();
+                filling.add(vec![1; wrong]);
+                let error = arena.finish(filling).unwrap_err();
+                assert!(matches!(error, MatrixError::Length { found, .. } if found == wrong));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A checkpoint wherever it lies: facts at once, tensors on request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use tinderbox_kernels::{Format, reference};
 
@@ -141,6 +142,14 @@ impl Checkpoint {
             .map(|placed| placed.info.clone())
     }
 
+    /// Storage and shape of a tensor that has to be there.
+    ///
+    /// # Errors
+    /// A missing tensor.
+    pub fn require(&self, name: &str) -> Result<TensorInfo, Error> {
+        Ok(self.tensors.get(&self.name, name)?.info.clone())
+    }
+
     /// Canonical names of all tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.placed.keys().map(String::as_str)
@@ -166,6 +175,35 @@ impl Checkpoint {
     /// A missing tensor, a failed read.
     pub async fn read(&self, name: &str) -> Result<RawTensor, Error> {
         self.tensors.read(&self.name, name).await
+    }
+
+    /// A matrix's rows in pieces of about so many bytes, in order; all at once where the file has them as columns. None
+    /// where there is no such matrix.
+    pub fn pieces(&self, name: &str, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let placed = self.tensors.placed.get(name);
+        let rows = placed.map_or(0, |placed| placed.info.shape[0]);
+        let step = match placed {
+            Some(placed) if !placed.transposed => bytes / (placed.len / rows.max(1)).max(1),
+            _ => rows,
+        };
+        let step = step.max(1);
+        (0..rows)
+            .step_by(step)
+            .map(move |first| first..rows.min(first.saturating_add(step)))
+    }
+
+    /// The bytes of some rows of a matrix, as [`Checkpoint::pieces`] names them.
+    ///
+    /// # Errors
+    /// A missing tensor, a failed read.
+    pub async fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
+        let placed = self.tensors.get(&self.name, name)?;
+        if placed.transposed || rows == (0..placed.info.shape[0]) {
+            return Ok(self.read(name).await?.bytes);
+        }
+        let row = placed.len / placed.info.shape[0];
+        let (offset, len) = (placed.offset + (rows.start * row) as u64, rows.len() * row);
+        storage::read(&*self.tensors.storages[placed.storage], offset, len).await
     }
 }
 

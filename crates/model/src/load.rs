@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use tinderbox_kernels::{
-    Arena, Input, Layout, LowRank, Matrix, Norm, With, flush, reference, unwritten,
+    Arena, Input, Layout, LowRank, Matrix, MatrixError, Norm, With, flush, reference, unwritten,
 };
 
 use crate::decoder::Decoder;
 use crate::layer::{Layer, Linear};
 use crate::lora::Product;
 use crate::replay::Replays;
-use crate::{Checkpoint, Config, Error, RawTensor};
+use crate::{Checkpoint, Config, Error, RawTensor, TensorInfo};
 
 /// What is decided at load.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +108,12 @@ impl Decoder {
     }
 }
 
-/// A matrix and its bias as the file has them.
+/// A matrix of the file, with or without a bias.
 struct Part {
+    /// Before `.weight` and `.bias`.
+    name: String,
     layout: Layout,
-    bytes: Vec<u8>,
-    bias: Option<Vec<f32>>,
+    bias: bool,
 }
 
 struct Loader<'a> {
@@ -172,16 +173,21 @@ impl Loader<'_> {
         let gains = self.gains(&name("attn_norm"), config.width).await?;
         let fused = name("attn_qkv");
         let qkv = if self.has(&format!("{fused}.weight")) {
-            vec![self.part(&fused, q + 2 * kv, config.width).await?]
+            vec![self.part(&fused, q + 2 * kv, config.width)?]
         } else {
             vec![
-                self.part(&name("attn_q"), q, config.width).await?,
-                self.part(&name("attn_k"), kv, config.width).await?,
-                self.part(&name("attn_v"), kv, config.width).await?,
+                self.part(&name("attn_q"), q, config.width)?,
+                self.part(&name("attn_k"), kv, config.width)?,
+                self.part(&name("attn_v"), kv, config.width)?,
             ]
         };
-        let qkv = self.adaptable(Product::Qkv, qkv, norm, Some(&gains))?;
-        let out = vec![self.part(&name("attn_output"), config.width, q).await?];
+        let qkv = self
+            .adaptable(Product::Qkv, qkv, norm, Some(&gains))
+            .await?;
+        let out = vec![self.part(&name("attn_output"), config.width, q)?];
+        let out = self
+            .adaptable(Product::Out, out, Input::Plain, None)
+            .await?;
         let qk_gains = match self.has(&name("attn_q_norm.weight")) {
             true => {
                 let mut both = self.gain(&name("attn_q_norm"), config.head_dim).await?;
@@ -203,17 +209,14 @@ impl Loader<'_> {
         };
         let up = if config.gated && self.has(&name("ffn_gate.weight")) {
             vec![
-                self.part(&name("ffn_gate"), config.ffn, config.width)
-                    .await?,
-                self.part(&name("ffn_up"), config.ffn, config.width).await?,
+                self.part(&name("ffn_gate"), config.ffn, config.width)?,
+                self.part(&name("ffn_up"), config.ffn, config.width)?,
             ]
         } else {
-            vec![self.part(&name("ffn_up"), wide, config.width).await?]
+            vec![self.part(&name("ffn_up"), wide, config.width)?]
         };
-        let down = vec![
-            self.part(&name("ffn_down"), config.width, config.ffn)
-                .await?,
-        ];
+        let up = self.adaptable(Product::Up, up, norm, Some(&gains)).await?;
+        let down = vec![self.part(&name("ffn_down"), config.width, config.ffn)?];
         let input = match config.gated {
             true => Input::Gated(config.activation),
             false => Input::Act(config.activation),
@@ -221,10 +224,10 @@ impl Loader<'_> {
         Ok(Layer {
             qkv,
             qk_gains,
-            out: self.adaptable(Product::Out, out, Input::Plain, None)?,
+            out,
+            up,
+            down: self.adaptable(Product::Down, down, input, None).await?,
             post_attention: self.post(&name("post_attention_norm")).await?,
-            up: self.adaptable(Product::Up, up, norm, Some(&gains))?,
-            down: self.adaptable(Product::Down, down, input, None)?,
             post_ffn: self.post(&name("post_ffw_norm")).await?,
         })
     }
@@ -241,8 +244,10 @@ impl Loader<'_> {
         let config = self.config;
         let gains = self.gains("output_norm", config.width).await?;
         if self.has("output.weight") {
-            let part = self.part("output", config.vocab, config.width).await?;
-            return self.linear(vec![part], Input::Norm(config.norm), Some(&gains));
+            let part = self.part("output", config.vocab, config.width)?;
+            return self
+                .linear(vec![part], Input::Norm(config.norm), Some(&gains))
+                .await;
         }
         let with = With {
             input: Input::Norm(config.norm),
@@ -257,7 +262,7 @@ impl Loader<'_> {
     }
 
     /// A product of a layer, which takes adapters.
-    fn adaptable(
+    async fn adaptable(
         &self,
         product: Product,
         parts: Vec<Part>,
@@ -267,71 +272,79 @@ impl Loader<'_> {
         let (columns, outputs) = (product.columns(self.config), product.outputs(self.config));
         Ok(Linear {
             adapters: Some(LowRank::new(columns, outputs, self.device)),
-            ..self.linear(parts, input, gains)?
+            ..self.linear(parts, input, gains).await?
         })
     }
 
     /// Puts the parts on the device, neighbours of one format as one matrix.
-    fn linear(
+    async fn linear(
         &self,
         parts: Vec<Part>,
         input: Input,
         gains: Option<&Tensor<2>>,
     ) -> Result<Linear, Error> {
-        let mut joined: Vec<Part> = Vec::new();
-        for part in parts {
-            match joined.last_mut() {
-                Some(last) if last.joins(&part) => last.join(part),
-                _ => joined.push(part),
-            }
-        }
         let mut linear = Linear {
             parts: Vec::new(),
             width: 0,
             adapters: None,
         };
-        for part in joined {
+        for parts in parts.chunk_by(Part::joins) {
+            let (matrix, bias) = self.place(parts).await?;
             let first = linear.width;
-            linear.width += part.layout.rows;
+            linear.width += matrix.layout().rows;
             let with = With {
                 input,
                 gains: gains.cloned().unwrap_or_else(|| self.grid(vec![0.0], 1)),
-                bias: self.line(part.bias.unwrap_or_else(|| vec![0.0])),
+                bias: self.line(bias),
             };
-            let matrix = self.place(part.layout, part.bytes)?;
             linear.parts.push((matrix, with, first));
         }
         Ok(linear)
     }
 
-    async fn part(&self, name: &str, rows: usize, columns: usize) -> Result<Part, Error> {
-        let raw = self
-            .read(&format!("{name}.weight"), &[rows, columns])
-            .await?;
-        let bias = format!("{name}.bias");
-        let bias = match self.has(&bias) {
-            true => Some(self.floats(&bias, rows).await?),
-            false => None,
-        };
+    fn part(&self, name: &str, rows: usize, columns: usize) -> Result<Part, Error> {
+        let weight = format!("{name}.weight");
+        let TensorInfo { format, shape } = self.checkpoint.require(&weight)?;
+        self.fits(&weight, &shape, &[rows, columns])?;
         Ok(Part {
+            name: name.to_owned(),
             layout: Layout {
-                format: raw.format,
+                format,
                 rows,
                 columns,
             },
-            bytes: raw.bytes,
-            bias,
+            bias: self.has(&format!("{name}.bias")),
         })
     }
 
     async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
-        let Part { layout, bytes, .. } = self.part(name, rows, columns).await?;
-        self.place(layout, bytes)
+        let part = self.part(name, rows, columns)?;
+        Ok(self.place(&[part]).await?.0)
     }
 
-    fn place(&self, layout: Layout, bytes: Vec<u8>) -> Result<Matrix, Error> {
-        let matrix = self.arena.borrow_mut().matrix(layout, bytes);
-        matrix.map_err(|e| self.misfit(e.to_string()))
+    /// Puts parts that join on the device, a piece at a time, and reads their biases: a single zero where they have none.
+    async fn place(&self, parts: &[Part]) -> Result<(Matrix, Vec<f32>), Error> {
+        let layout = Layout {
+            rows: parts.iter().map(|part| part.layout.rows).sum(),
+            ..parts[0].layout
+        };
+        let misfit = |e: MatrixError| self.misfit(e.to_string());
+        let mut filling = self.arena.borrow_mut().begin(layout).map_err(misfit)?;
+        let mut biases = Vec::new();
+        for Part { name, layout, bias } in parts {
+            let weight = format!("{name}.weight");
+            for rows in self.checkpoint.pieces(&weight, filling.piece()) {
+                filling.add(self.checkpoint.read_rows(&weight, rows).await?);
+            }
+            if *bias {
+                biases.extend(self.floats(&format!("{name}.bias"), layout.rows).await?);
+            }
+        }
+        if biases.is_empty() {
+            biases.push(0.0);
+        }
+        let matrix = self.arena.borrow().finish(filling).map_err(misfit)?;
+        Ok((matrix, biases))
     }
 
     /// A norm's gain, and its bias where it is a layer norm: `[1 or 2, columns]`.
@@ -362,11 +375,15 @@ impl Loader<'_> {
 
     async fn read(&self, name: &str, shape: &[usize]) -> Result<RawTensor, Error> {
         let raw = self.checkpoint.read(name).await?;
-        if raw.shape != shape {
-            let reason = format!("{name}: shape {:?}, expected {shape:?}", raw.shape);
-            return Err(self.misfit(reason));
-        }
+        self.fits(name, &raw.shape, shape)?;
         Ok(raw)
+    }
+
+    fn fits(&self, name: &str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
+        match found == expected {
+            true => Ok(()),
+            false => Err(self.misfit(format!("{name}: shape {found:?}, expected {expected:?}"))),
+        }
     }
 
     fn line(&self, values: Vec<f32>) -> Tensor<1> {
@@ -400,14 +417,6 @@ impl Part {
     fn joins(&self, next: &Part) -> bool {
         self.layout.format == next.layout.format
             && self.layout.columns == next.layout.columns
-            && self.bias.is_some() == next.bias.is_some()
-    }
-
-    fn join(&mut self, next: Part) {
-        self.layout.rows += next.layout.rows;
-        self.bytes.extend(next.bytes);
-        if let (Some(bias), Some(next)) = (&mut self.bias, next.bias) {
-            bias.extend(next);
-        }
+            && self.bias == next.bias
     }
 }

@@ -59,6 +59,21 @@ fn a_tensor_comes_back_in_its_own_bytes_and_shape() {
     );
 }
 
+#[test]
+fn pieces_of_a_matrix_are_all_of_it() {
+    let checkpoint = open(llama().to_bytes()).unwrap();
+    let raw = block_on(checkpoint.read("blk.0.attn_k.weight")).unwrap();
+    // Sixteen rows of 128 bytes.
+    for (bytes, count) in [(0, 16), (300, 8), (500, 6), (2048, 1), (usize::MAX, 1)] {
+        let pieces: Vec<_> = checkpoint.pieces("blk.0.attn_k.weight", bytes).collect();
+        assert_eq!(pieces.len(), count, "{pieces:?}");
+        let read = |rows| block_on(checkpoint.read_rows("blk.0.attn_k.weight", rows)).unwrap();
+        let joined: Vec<u8> = pieces.into_iter().flat_map(read).collect();
+        assert_eq!(joined, raw.bytes);
+    }
+    assert_eq!(checkpoint.pieces("blk.9.attn_k.weight", 100).count(), 0);
+}
+
 /// The parts of a file, split after `cuts` tensors each.
 fn split(file: &Writer, cuts: &[usize]) -> Vec<Writer> {
     let mut tensors = file.tensors.clone().into_iter();

@@ -135,6 +135,10 @@ fn gpt2s_matrices_are_turned_and_its_masks_left_out() {
     assert_eq!(raw.shape, [24, 8]);
     // Row 0 is column 0: 0, 24, 48, ….
     assert_eq!(raw.bytes[4..8], 24.0_f32.to_le_bytes());
+    let mut pieces = checkpoint.pieces("blk.0.attn_qkv.weight", 100);
+    assert_eq!(pieces.next(), Some(0..24));
+    let rows = block_on(checkpoint.read_rows("blk.0.attn_qkv.weight", 0..24));
+    assert_eq!(rows.unwrap(), raw.bytes);
     let config = &checkpoint.config;
     assert_eq!(
         (config.ffn, config.gated, config.activation),
