@@ -61,6 +61,13 @@ pub(crate) struct Placed {
     pub transposed: bool,
 }
 
+impl Placed {
+    /// Rows of a matrix.
+    fn rows(&self) -> usize {
+        self.info.shape.first().copied().unwrap_or(0)
+    }
+}
+
 impl Checkpoint {
     /// Opens a GGUF file (the first of its parts where it was split), or a folder in Hugging Face
     /// form.
@@ -181,7 +188,7 @@ impl Checkpoint {
     /// where there is no such matrix.
     pub fn pieces(&self, name: &str, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let placed = self.tensors.placed.get(name);
-        let rows = placed.map_or(0, |placed| placed.info.shape[0]);
+        let rows = placed.map_or(0, Placed::rows);
         let step = match placed {
             Some(placed) if !placed.transposed => bytes / (placed.len / rows.max(1)).max(1),
             _ => rows,
@@ -198,10 +205,10 @@ impl Checkpoint {
     /// A missing tensor, a failed read.
     pub async fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
         let placed = self.tensors.get(&self.name, name)?;
-        if placed.transposed || rows == (0..placed.info.shape[0]) {
+        if placed.transposed || rows == (0..placed.rows()) {
             return Ok(self.read(name).await?.bytes);
         }
-        let row = placed.len / placed.info.shape[0];
+        let row = placed.len / placed.rows().max(1);
         let (offset, len) = (placed.offset + (rows.start * row) as u64, rows.len() * row);
         storage::read(&*self.tensors.storages[placed.storage], offset, len).await
     }
