@@ -57,7 +57,6 @@ impl Arena {
             found: 0,
             bytes: Vec::new(),
             room: room.flatten(),
-            done: 0,
         })
     }
 
@@ -122,9 +121,8 @@ pub struct Filling {
     found: usize,
     /// Those that wait: all of them, or less than a panel's.
     bytes: Vec<u8>,
-    /// Where panels are made, and how many bytes of them are.
+    /// Where panels are made of the others.
     room: Option<pages::Room>,
-    done: usize,
 }
 
 impl Filling {
@@ -155,9 +153,9 @@ impl Filling {
                 ..self.layout
             };
             let whole = panels * panel;
-            let to = &mut room[self.done..][..whole];
+            let done = self.found - self.bytes.len();
+            let to = &mut room[done..][..whole];
             pack_into(layout, &self.bytes[..whole], to);
-            self.done += whole;
             self.bytes.drain(..whole);
         }
     }
@@ -170,7 +168,8 @@ impl Filling {
                     rows: self.layout.rows % PANEL_ROWS,
                     ..self.layout
                 };
-                pack_into(layout, &self.bytes, &mut room[self.done..]);
+                let done = self.found - self.bytes.len();
+                pack_into(layout, &self.bytes, &mut room[done..]);
                 pages::bytes(room)
             }
             None => {
