@@ -1,5 +1,5 @@
 // Measures `tinderbox bench` and llama.cpp on the same file, in turn, and prints ratios:
-//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,cpu1short,cpu2short,vulkan,vulkan512] [--rounds 3] [--out benches/results]
+//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,cpu1short,cpu2short,cpu1long,cpu2long,cpu1eight,cpu2eight,vulkan,vulkan512] [--rounds 3] [--out benches/results]
 
 import {execFileSync} from "node:child_process";
 import {dirname, join} from "node:path";
@@ -28,6 +28,10 @@ const SETUPS = {
     cpu2: {device: "cpu", threads: 2, prompt: 512, decode: 128},
     cpu1short: {device: "cpu", threads: 1, prompt: 128, decode: 32},
     cpu2short: {device: "cpu", threads: 2, prompt: 128, decode: 32},
+    cpu1long: {device: "cpu", threads: 1, prompt: 4096, decode: 64},
+    cpu2long: {device: "cpu", threads: 2, prompt: 4096, decode: 64},
+    cpu1eight: {device: "cpu", threads: 1, prompt: 64, decode: 64, sequences: 8},
+    cpu2eight: {device: "cpu", threads: 2, prompt: 64, decode: 64, sequences: 8},
     vulkan: {device: "vulkan", threads: 2, prompt: 64, decode: 8},
     // Minutes a round on a software adapter.
     vulkan512: {device: "vulkan", threads: 2, prompt: 512, decode: 16}
@@ -40,16 +44,18 @@ function json(program, ...args) {
 }
 
 /** One measurement of ours, in the words of llama.mjs. */
-function tinderbox({device, threads, prompt, decode}) {
+function tinderbox({device, threads, prompt, decode, sequences = 1}) {
     const binary = process.env.TINDERBOX ?? join(here, "../target/release/tinderbox");
     const report = json(binary, "bench", "--json", "--model", file, "--device", device, "--threads", threads,
-        "--context", prompt + decode, "--max-sequences", 1, "--prompt-tokens", prompt, "--output-tokens", decode, "--repetitions", 1);
+        "--context", prompt + decode, "--max-sequences", sequences, "--batch", sequences,
+        "--prompt-tokens", prompt, "--output-tokens", decode, "--repetitions", 1);
     const [figures] = report.results;
     return {
         engine: "tinderbox",
         device: report.device,
         load_s: report.load_s,
-        ttft_s: figures.first_token_s,
+        // Of the last sequence, as llama.mjs has it.
+        ttft_s: sequences * prompt / figures.prefill_tokens_per_s,
         prefill_tokens_per_s: figures.prefill_tokens_per_s,
         decode_tokens_per_s: figures.decode_tokens_per_s,
         peak_memory_bytes: report.peak_bytes,
@@ -59,9 +65,9 @@ function tinderbox({device, threads, prompt, decode}) {
 }
 
 /** One measurement of llama.cpp. */
-function llama({device, threads, prompt, decode}) {
+function llama({device, threads, prompt, decode, sequences = 1}) {
     return json(process.execPath, join(here, "llama.mjs"),
-        "--model", file, "--device", device, "--threads", threads, "--prompt", prompt, "--decode", decode);
+        "--model", file, "--device", device, "--threads", threads, "--prompt", prompt, "--decode", decode, "--sequences", sequences);
 }
 
 await compare({

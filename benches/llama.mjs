@@ -1,6 +1,6 @@
 // Measures llama.cpp (npm node-llama-cpp, prebuilt) on one GGUF file and prints one line of JSON:
-//   node benches/llama.mjs --model FILE [--device cpu|vulkan] [--threads 2] [--prompt 512] [--decode 128] [--rounds 1]
-// Figures are medians over the rounds that follow one untimed round.
+//   node benches/llama.mjs --model FILE [--device cpu|vulkan] [--threads 2] [--prompt 512] [--decode 128] [--sequences 1] [--rounds 1]
+// Figures are medians over the rounds that follow one untimed round; of several sequences, together.
 
 import {statSync} from "node:fs";
 import {parseArgs} from "node:util";
@@ -12,14 +12,16 @@ const {values} = parseArgs({
         threads: {type: "string", default: "2"},
         prompt: {type: "string", default: "512"},
         decode: {type: "string", default: "128"},
+        sequences: {type: "string", default: "1"},
         rounds: {type: "string", default: "1"}
     }
 });
 if (!values.model || !["cpu", "vulkan"].includes(values.device)) {
-    console.error("usage: llama.mjs --model FILE [--device cpu|vulkan] [--threads N] [--prompt N] [--decode N] [--rounds N]");
+    console.error("usage: llama.mjs --model FILE [--device cpu|vulkan] [--threads N] [--prompt N] [--decode N] [--sequences N] [--rounds N]");
     process.exit(2);
 }
-const [threads, prompt, decode, rounds] = ["threads", "prompt", "decode", "rounds"].map((name) => Number(values[name]));
+const [threads, prompt, decode, sequences, rounds] =
+    ["threads", "prompt", "decode", "sequences", "rounds"].map((name) => Number(values[name]));
 
 // llama.cpp ignores Vulkan adapters of type CPU (lavapipe) and computes on the CPU without a word, unless one is named.
 if (values.device === "vulkan") process.env.GGML_VK_VISIBLE_DEVICES ??= "0";
@@ -46,25 +48,28 @@ const loading = process.hrtime.bigint();
 const model = await llama.loadModel({modelPath: values.model, gpuLayers: values.device === "vulkan" ? "max" : 0});
 const context = await model.createContext({
     contextSize: prompt + decode + 8,
+    sequences,
     batchSize: 512,
     threads: {ideal: threads, min: threads},
     ignoreMemorySafetyChecks: true
 });
 const load = since(loading);
-const sequence = context.getSequence();
+const together = Array.from({length: sequences}, () => context.getSequence());
 
-/** One greedy answer: seconds until its first token, and seconds for each `decode` token after it. */
+/** A greedy answer of each sequence: seconds until all have their first token, and seconds for `decode` tokens more of each. */
 async function answer() {
-    await sequence.clearHistory();
+    for (const sequence of together) await sequence.clearHistory();
     const tokens = Array.from({length: prompt}, (_, i) => 100 + ((i * 37) % 1000));
     const start = process.hrtime.bigint();
-    const answers = sequence.evaluate(tokens, {temperature: 0, yieldEogToken: true});
-    await answers.next();
+    const answers = together.map((sequence) => sequence.evaluate(tokens, {temperature: 0, yieldEogToken: true}));
+    await Promise.all(answers.map((answer) => answer.next()));
     const first = since(start);
     const after = process.hrtime.bigint();
-    for (let i = 0; i < decode; i++) await answers.next();
+    await Promise.all(answers.map(async (answer) => {
+        for (let i = 0; i < decode; i++) await answer.next();
+    }));
     const rest = since(after);
-    await answers.return();
+    for (const answer of answers) await answer.return();
     return {first, rest};
 }
 
@@ -80,10 +85,11 @@ console.log(JSON.stringify({
     threads,
     prompt_tokens: prompt,
     decode_tokens: decode,
+    sequences,
     load_s: load,
     ttft_s: median(timed.map(({first}) => first)),
-    prefill_tokens_per_s: prompt / median(timed.map(({first}) => first)),
-    decode_tokens_per_s: decode / median(timed.map(({rest}) => rest)),
+    prefill_tokens_per_s: sequences * prompt / median(timed.map(({first}) => first)),
+    decode_tokens_per_s: sequences * decode / median(timed.map(({rest}) => rest)),
     peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
     baseline_memory_bytes: baseline
 }));

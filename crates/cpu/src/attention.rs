@@ -12,11 +12,9 @@ use crate::simd::Simd;
 use crate::threads::{self, Shared};
 use crate::{AttentionSpec, Norm, RopeSpec};
 
-/// Tokens that are fetched ahead of the one that is computed.
-const AHEAD: usize = 8;
 /// Most rows of a sequence that are computed together.
-const ROWS: usize = 16;
-/// Tokens whose keys or values stay in the first-level cache while these rows pass.
+const ROWS: usize = 32;
+/// Tokens of a tile, whose keys and values stay in a near cache while these rows pass. The next tile's are fetched meanwhile.
 const TOKENS: usize = 64;
 
 /// A number of the cache.
@@ -144,399 +142,481 @@ pub(crate) fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
     let isa = isa.of_width(spec.head_dim);
     let mut out = vec![0.0; attention.rows.len() / 3 * spec.heads * spec.head_dim];
     let shared = Shared::new(&mut out);
-    // Up to so many neighbours of one sequence.
-    let rows = attention.rows.as_chunks::<3>().0;
+    // Up to so many neighbours of one sequence, with their first one's number.
     let mut blocks = Vec::new();
     let mut first = 0;
-    for rows in rows.chunk_by(|a, b| a[2] == b[2]) {
+    for rows in (attention.rows.as_chunks::<3>().0).chunk_by(|a, b| a[2] == b[2]) {
         for rows in rows.chunks(ROWS) {
             blocks.push((first, rows));
             first += rows.len();
         }
     }
-    threads::share(blocks.len() * spec.kv_heads, |task| {
-        let (first, rows) = blocks[task / spec.kv_heads];
-        isa.run(Heads {
-            attention,
-            first,
-            rows,
-            kv_head: task % spec.kv_heads,
-            out: shared,
-        });
-    });
+    let mut tasks = Vec::new();
+    for &(first, rows) in &blocks {
+        // A token's heads lie side by side in memory: what is read for a single row is read together, as far as that leaves
+        // a task for each thread.
+        let parts = match rows.len() {
+            1 => threads::count().div_ceil(blocks.len()).min(spec.kv_heads),
+            _ => spec.kv_heads,
+        };
+        for part in 0..parts {
+            tasks.push(Heads {
+                attention,
+                first,
+                rows,
+                kv_heads: part * spec.kv_heads / parts..(part + 1) * spec.kv_heads / parts,
+                out: shared,
+            });
+        }
+    }
+    threads::share(tasks.len(), |task| isa.run(&tasks[task]));
     out
 }
 
-/// The query heads of some rows of one sequence that share a key and value head.
+/// The query heads of some rows of one sequence that share some key and value heads.
 struct Heads<'a, C> {
     attention: &'a Attention<'a, C>,
     /// Number of the first row.
     first: usize,
     /// Position, slot and sequence of each.
     rows: &'a [[i32; 3]],
-    kv_head: usize,
+    kv_heads: Range<usize>,
     out: Shared<'a, f32>,
 }
 
-impl<C: Read> Job for Heads<'_, C> {
+impl<C: Read> Job for &Heads<'_, C> {
     type Output = ();
 
+    /// Softmax over tiles of tokens, whose sums are of weights `e^(score − largest so far)` and shrink where a tile has a larger
+    /// score (Milakov and Gimelshein 2018, arXiv:1805.02867). Tiles begin at multiples of [`TOKENS`], so that a row's sums do not
+    /// depend on the rows beside it.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let spec = self.attention.spec;
-        let (tokens, spans) = self.tokens();
-        let heads = spec.heads / spec.kv_heads;
-        let mut first = 0;
-        while first < heads {
-            // SAFETY: the instruction set is the caller's.
-            first += unsafe {
-                match heads - first {
-                    1 => self.heads_at::<S, 1>(first, &tokens, &spans),
-                    2 => self.heads_at::<S, 2>(first, &tokens, &spans),
-                    3 => self.heads_at::<S, 3>(first, &tokens, &spans),
-                    _ => self.heads_at::<S, 4>(first, &tokens, &spans),
+        let Attention { cache, spec, .. } = *self.attention;
+        let dim = spec.head_dim;
+        let share = spec.heads / spec.kv_heads;
+        let heads = self.kv_heads.len() * share;
+        let mut totals = vec![Total::default(); self.rows.len() * heads];
+        let (tokens, places) = self.tokens();
+        // Several rows share a conversion.
+        let room = match self.rows.len() {
+            1 => 0,
+            _ => places.len().min(TOKENS) * dim,
+        };
+        let mut floats = vec![0.0; 2 * room];
+
+        let mut at = tokens.start;
+        while at < tokens.end {
+            let tile = at..tokens.end.min(at / TOKENS * TOKENS + TOKENS);
+            let places = &places[at - tokens.start..];
+            at = tile.end;
+            for kv_head in self.kv_heads.clone() {
+                let head = kv_head * share;
+                let own = (kv_head - self.kv_heads.start) * share;
+                let cells = Tile {
+                    places,
+                    tokens: tile.len(),
+                    key: kv_head * dim,
+                    value: cache.len() / 2 + kv_head * dim,
+                };
+                if self.rows.len() == 1 {
+                    // SAFETY: `tokens` found a token at each place; the instruction set is the caller's.
+                    unsafe { self.add::<S, C>(0, head, cells, &mut totals[own..][..share]) };
+                    continue;
                 }
-            };
+                // SAFETY: as above, and there is room for a tile.
+                let places: [*const f32; TOKENS] = unsafe { cells.convert::<S>(&mut floats, dim) };
+                for (r, totals) in totals.chunks_exact_mut(heads).enumerate() {
+                    let span = self.span(r);
+                    let part = tile.start.max(span.start)..tile.end.min(span.end);
+                    if part.is_empty() {
+                        continue;
+                    }
+                    let floats = Tile {
+                        places: &places[part.start - tile.start..part.end - tile.start],
+                        tokens: part.len(),
+                        key: 0,
+                        value: room,
+                    };
+                    // SAFETY: `convert` wrote them; the instruction set is the caller's.
+                    unsafe { self.add::<S, f32>(r, head, floats, &mut totals[own..][..share]) };
+                }
+            }
+        }
+        for (r, totals) in totals.chunks_exact(heads).enumerate() {
+            // SAFETY: no part of it is in use any more.
+            let out = unsafe { self.out(r, self.kv_heads.start * share, heads) };
+            for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
+                out.iter_mut().for_each(|out| *out /= total.sum);
+            }
+        }
+    }
+}
+
+/// Tokens that a row attends to, and a key and value head of them.
+#[derive(Clone, Copy)]
+struct Tile<'a, C> {
+    /// Where each begins, and after these some that come later, which are fetched meanwhile.
+    places: &'a [*const C],
+    /// No more than [`TOKENS`].
+    tokens: usize,
+    /// How far from there the head's key lies, and its value.
+    key: usize,
+    value: usize,
+}
+
+impl<C: Read> Tile<'_, C> {
+    /// Fetches the part `offset` of the token a tile after token `t`.
+    #[inline(always)]
+    fn fetch<S: Simd>(self, t: usize, offset: usize, dim: usize) {
+        if let Some(later) = self.places.get(t + TOKENS) {
+            S::fetch(later.wrapping_add(offset).cast(), dim * size_of::<C>());
+        }
+    }
+
+    /// Writes keys, then values as floats, each in a half of `floats`. Returns where each token's begin.
+    ///
+    /// # Safety
+    /// The tokens are readable, a half of `floats` has room for them, and the CPU has `S`, whose lanes divide `dim`.
+    #[inline(always)]
+    unsafe fn convert<S: Simd>(self, floats: &mut [f32], dim: usize) -> [*const f32; TOKENS] {
+        let half = floats.len() / 2;
+        for (offset, to) in [(self.key, 0), (self.value, half)] {
+            let floats = floats[to..][..self.tokens * dim].chunks_exact_mut(dim);
+            for (t, floats) in floats.enumerate() {
+                self.fetch::<S>(t, offset, dim);
+                for d in (0..dim).step_by(S::LANES) {
+                    // SAFETY: whole vectors of a head.
+                    unsafe {
+                        let from = self.places[t].add(offset + d).cast();
+                        let value = <C::Format as Float>::load::<S>(from);
+                        S::store(floats.as_mut_ptr().add(d), value);
+                    }
+                }
+            }
+        }
+        let mut places = [floats.as_ptr(); TOKENS];
+        for (t, place) in places.iter_mut().enumerate() {
+            *place = place.wrapping_add(t * dim);
+        }
+        places
+    }
+}
+
+/// What a head of a row has of its tokens so far.
+#[derive(Clone, Copy)]
+struct Total {
+    /// The largest score.
+    max: f32,
+    /// Of weights.
+    sum: f32,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Total {
+            max: f32::MIN,
+            sum: 0.0,
         }
     }
 }
 
 impl<C: Read> Heads<'_, C> {
-    /// Where the head of each token begins that any of the rows attends to, and which of these each row does.
-    fn tokens(&self) -> (Vec<usize>, Vec<Range<usize>>) {
+    /// Positions that a row attends to.
+    fn span(&self, row: usize) -> Range<usize> {
+        let end = self.rows[row][0] as usize + 1;
+        let window = self.attention.spec.window;
+        window.map_or(0, |w| end.saturating_sub(w))..end
+    }
+
+    /// Positions that any of the rows attends to, and where in the cache the keys of each of them begin; its values lie half the
+    /// cache further on.
+    fn tokens(&self) -> (Range<usize>, Vec<*const C>) {
         let Attention {
+            cache,
             tables,
             blocks,
             spec,
             ..
         } = *self.attention;
-        let spans = self.rows.iter().map(|row| {
-            let end = row[0] as usize + 1;
-            spec.window.map_or(0, |w| end.saturating_sub(w))..end
-        });
+        let (keys, kv) = (&cache[..cache.len() / 2], spec.kv_heads * spec.head_dim);
+        let spans = (0..self.rows.len()).map(|r| self.span(r));
         let start = spans.clone().map(|span| span.start).min().unwrap_or(0);
-        let end = spans.clone().map(|span| span.end).max().unwrap_or(0);
+        let end = spans.map(|span| span.end).max().unwrap_or(0);
         let table = &tables[self.rows[0][2] as usize * blocks..][..blocks];
-        let kv = spec.kv_heads * spec.head_dim;
-
-        let mut tokens = Vec::with_capacity(end - start);
+        let mut places = Vec::with_capacity(end - start);
         let mut t = start;
         while t < end {
             let (block, first) = (table[t / spec.block] as usize, t % spec.block);
             let last = spec.block.min(first + end - t);
-            let at = |i| (block * spec.block + i) * kv + self.kv_head * spec.head_dim;
-            tokens.extend((first..last).map(at));
+            let tokens = &keys[(block * spec.block + first) * kv..][..(last - first) * kv];
+            places.extend(tokens.chunks_exact(kv).map(<[C]>::as_ptr));
             t += last - first;
         }
-        let spans = spans.map(|span| span.start - start..span.end - start);
-        (tokens, spans.collect())
+        (start..end, places)
     }
 
-    /// `N` heads from `first`: each key and value is read once for all of them. Returns `N`.
-    ///
-    /// Every row's sums are taken token by token from its first, so that they do not depend on the rows beside it.
+    /// Heads `head ..` of a row in the result: among those of this task.
     ///
     /// # Safety
-    /// The CPU has `S`, whose lanes divide the width of a head.
+    /// No other slice of them is in use.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn out(&self, row: usize, head: usize, heads: usize) -> &mut [f32] {
+        let spec = self.attention.spec;
+        let first = ((self.first + row) * spec.heads + head) * spec.head_dim;
+        // SAFETY: this task alone has them, and the caller holds no other.
+        unsafe { self.out.part(first, heads * spec.head_dim) }
+    }
+
+    /// Adds tokens to a row's heads from `head` on, one for each of `totals`.
+    ///
+    /// # Safety
+    /// The tokens are readable and the CPU has `S`, whose lanes divide the width of a head.
     #[inline(always)]
-    unsafe fn heads_at<S: Simd, const N: usize>(
+    unsafe fn add<S: Simd, T: Read>(
         &self,
-        first: usize,
-        tokens: &[usize],
-        spans: &[Range<usize>],
-    ) -> usize {
-        let Attention {
-            qkv, cache, spec, ..
-        } = *self.attention;
-        let (dim, kv) = (spec.head_dim, spec.kv_heads * spec.head_dim);
-        let head = self.kv_head * (spec.heads / spec.kv_heads) + first;
-        let (keys, values) = cache.split_at(cache.len() / 2);
-
-        // Each row's scores of each head, up to whole vectors: what is past the end weighs nothing.
-        let mut all = Vec::with_capacity(spans.len());
-        for span in spans {
-            let padded = span.len().next_multiple_of(S::LANES);
-            all.push(vec![f32::MIN; N * padded]);
-        }
-        // Rows share a conversion where there are several of them.
-        let mut floats = vec![0.0; if spans.len() > 1 { TOKENS * dim } else { 0 }];
-        let in_order: [usize; TOKENS] = std::array::from_fn(|t| t * dim);
-
-        for (tile, tokens) in tokens.chunks(TOKENS).enumerate() {
-            let tile = tile * TOKENS..tile * TOKENS + tokens.len();
-            if spans.len() > 1 {
-                // SAFETY: the instruction set is the caller's.
-                unsafe { to_floats::<S, C>(&mut floats, keys, tokens, dim) };
-            }
-            for (r, (span, scores)) in spans.iter().zip(&mut all).enumerate() {
-                let Some((part, from)) = part_of(span, &tile) else {
-                    continue;
-                };
-                let row = (self.first + r) * (spec.heads * dim + 2 * kv) + head * dim;
-                let queries = &qkv[row..][..N * dim];
-                // SAFETY: the instruction set is the caller's.
-                unsafe {
-                    if spans.len() > 1 {
-                        let places = &in_order[part];
-                        score::<S, f32, N, false>(scores, from, queries, &floats, places, spec);
-                    } else {
-                        let places = &tokens[part];
-                        score::<S, C, N, true>(scores, from, queries, keys, places, spec);
-                    }
+        row: usize,
+        head: usize,
+        tile: Tile<T>,
+        totals: &mut [Total],
+    ) {
+        for (i, totals) in totals.chunks_mut(4).enumerate() {
+            let head = head + 4 * i;
+            // SAFETY: the caller's.
+            unsafe {
+                match totals.len() {
+                    1 => self.add_to::<S, T, 1>(row, head, tile, totals),
+                    2 => self.add_to::<S, T, 2>(row, head, tile, totals),
+                    3 => self.add_to::<S, T, 3>(row, head, tile, totals),
+                    _ => self.add_to::<S, T, 4>(row, head, tile, totals),
                 }
             }
         }
-        for (span, scores) in spans.iter().zip(&mut all) {
-            for scores in scores.chunks_exact_mut(span.len().next_multiple_of(S::LANES)) {
-                if let Some(cap) = spec.softcap {
-                    for score in &mut scores[..span.len()] {
+    }
+
+    /// [`Heads::add`] for `N` heads: each key and value is read once for all of them.
+    ///
+    /// # Safety
+    /// As for [`Heads::add`].
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Of a head there is more than one thing.
+    unsafe fn add_to<S: Simd, T: Read, const N: usize>(
+        &self,
+        row: usize,
+        head: usize,
+        tile: Tile<T>,
+        totals: &mut [Total],
+    ) {
+        let Attention { qkv, spec, .. } = *self.attention;
+        let dim = spec.head_dim;
+        let width = (spec.heads + 2 * spec.kv_heads) * dim;
+        let queries = &qkv[(self.first + row) * width + head * dim..][..N * dim];
+        // What is past the last token weighs nothing: e^-87.
+        let mut scores = Scores([[f32::MIN; TOKENS]; N]);
+        // SAFETY: the caller's; nothing else of `out` is in use.
+        unsafe {
+            score::<S, T, N>(&mut scores, queries, tile, spec.scale);
+            if let Some(cap) = spec.softcap {
+                for scores in &mut scores.0 {
+                    for score in &mut scores[..tile.tokens] {
                         *score = cap * (*score / cap).tanh();
                     }
                 }
-                // SAFETY: `scores` are whole vectors.
-                unsafe { softmax::<S>(scores) };
             }
+            let mut shrink = [S::splat(0.0); N];
+            for n in 0..N {
+                let whole = tile.tokens.next_multiple_of(S::LANES);
+                shrink[n] = weigh::<S>(&mut scores.0[n][..whole], &mut totals[n]);
+            }
+            mix::<S, T, N>(self.out(row, head, N), tile, &scores, shrink);
         }
-        for (tile, tokens) in tokens.chunks(TOKENS).enumerate() {
-            let tile = tile * TOKENS..tile * TOKENS + tokens.len();
-            if spans.len() > 1 {
-                // SAFETY: the instruction set is the caller's.
-                unsafe { to_floats::<S, C>(&mut floats, values, tokens, dim) };
-            }
-            for (r, (span, scores)) in spans.iter().zip(&all).enumerate() {
-                let Some((part, from)) = part_of(span, &tile) else {
-                    continue;
-                };
-                let row = (self.first + r) * spec.heads * dim + head * dim;
-                // SAFETY: this task alone has these heads of these rows; the instruction set is the caller's.
-                unsafe {
-                    let out = self.out.part(row, N * dim);
-                    if spans.len() > 1 {
-                        let places = &in_order[part];
-                        mix::<S, f32, N, false>(out, &floats, places, scores, from);
-                    } else {
-                        let places = &tokens[part];
-                        mix::<S, C, N, true>(out, values, places, scores, from);
+    }
+}
+
+/// Scores of a tile's tokens with `N` queries, then their weights.
+#[repr(C, align(64))]
+struct Scores<const N: usize>([[f32; TOKENS]; N]);
+
+/// Scores of a tile's tokens with `N` queries.
+///
+/// # Safety
+/// The tokens are readable and the CPU has `S`, whose lanes divide a head.
+#[inline(always)]
+unsafe fn score<S: Simd, C: Read, const N: usize>(
+    scores: &mut Scores<N>,
+    queries: &[f32],
+    tile: Tile<C>,
+    scale: f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut done = 0;
+        if 8 * N + N < S::REGISTERS {
+            done = score_by::<S, C, N, 8>(scores, queries, tile, done, scale);
+        }
+        if 4 * N + N < S::REGISTERS {
+            done = score_by::<S, C, N, 4>(scores, queries, tile, done, scale);
+        }
+        if 2 * N + N < S::REGISTERS {
+            done = score_by::<S, C, N, 2>(scores, queries, tile, done, scale);
+        }
+        score_by::<S, C, N, 1>(scores, queries, tile, done, scale);
+    }
+}
+
+/// [`score`] from token `first` on, `T` at a time as long as there are so many. Returns the first that is left.
+///
+/// # Safety
+/// As for [`score`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // Of a token and a query there is more than one thing.
+unsafe fn score_by<S: Simd, C: Read, const N: usize, const T: usize>(
+    scores: &mut Scores<N>,
+    queries: &[f32],
+    tile: Tile<C>,
+    mut first: usize,
+    scale: f32,
+) -> usize {
+    let dim = queries.len() / N;
+    while first + T <= tile.tokens {
+        let mut keys = [std::ptr::null(); T];
+        for t in 0..T {
+            keys[t] = tile.places[first + t].wrapping_add(tile.key);
+            tile.fetch::<S>(first + t, tile.key, dim);
+        }
+        // SAFETY: whole vectors of a key and of a query.
+        unsafe {
+            let mut sums = [[S::splat(0.0); T]; N];
+            for d in (0..dim).step_by(S::LANES) {
+                for t in 0..T {
+                    let key = <C::Format as Float>::load::<S>(keys[t].add(d).cast());
+                    for n in 0..N {
+                        let query = S::load_f32(queries.as_ptr().add(n * dim + d).cast());
+                        sums[n][t] = S::fma(sums[n][t], key, query);
                     }
                 }
             }
-        }
-        N
-    }
-}
-
-/// What a row attends to of a tile's tokens, counted from the tile's first, and where that begins in all the row attends to.
-fn part_of(span: &Range<usize>, tile: &Range<usize>) -> Option<(Range<usize>, usize)> {
-    let (from, to) = (tile.start.max(span.start), tile.end.min(span.end));
-    (from < to).then(|| (from - tile.start..to - tile.start, from - span.start))
-}
-
-/// The heads of some tokens as floats, one after the other.
-///
-/// # Safety
-/// The CPU has `S`, whose lanes divide `dim`.
-#[inline(always)]
-unsafe fn to_floats<S: Simd, C: Read>(
-    floats: &mut [f32],
-    cells: &[C],
-    tokens: &[usize],
-    dim: usize,
-) {
-    for (t, floats) in floats.chunks_exact_mut(dim).take(tokens.len()).enumerate() {
-        if let Some(later) = tokens.get(t + AHEAD) {
-            fetch::<S, C>(cells, *later, dim);
-        }
-        let from = &cells[tokens[t]..][..dim];
-        for d in (0..dim).step_by(S::LANES) {
-            // SAFETY: whole vectors of a head.
-            unsafe {
-                let value = <C::Format as Float>::load::<S>(from.as_ptr().add(d).cast());
-                S::store(floats.as_mut_ptr().add(d), value);
-            }
-        }
-    }
-}
-
-/// Scores of the tokens at `places` with `N` queries, into `scores` from `t` of each. Keys that are not in the
-/// first-level cache are to be fetched.
-///
-/// # Safety
-/// The CPU has `S`, whose lanes divide a head.
-#[inline(always)]
-unsafe fn score<S: Simd, C: Read, const N: usize, const FETCH: bool>(
-    scores: &mut [f32],
-    t: usize,
-    queries: &[f32],
-    keys: &[C],
-    places: &[usize],
-    spec: AttentionSpec,
-) {
-    let padded = scores.len() / N;
-    // A vector's sum costs less where four are taken together, and is the same.
-    let (fours, rest) = if S::TILE >= 8 {
-        places.as_chunks()
-    } else {
-        (&[][..], places)
-    };
-    // SAFETY: the caller's.
-    unsafe {
-        for (i, four) in fours.iter().enumerate() {
-            if FETCH {
-                for later in places.iter().skip(4 * i + AHEAD).take(4) {
-                    fetch::<S, C>(keys, *later, spec.head_dim);
-                }
-            }
-            let sums = dots::<S, C, N, 4>(queries, keys, four);
-            for (n, sums) in sums.into_iter().enumerate() {
-                let scores = &mut scores[n * padded + t + 4 * i..][..4];
-                for (score, sum) in scores.iter_mut().zip(S::sums(sums)) {
-                    *score = sum * spec.scale;
+            // A vector's sum costs less where four are taken together.
+            let sums = sums.as_flattened();
+            for at in (0..N * T).step_by(4) {
+                let count = 4.min(N * T - at);
+                let mut four = [sums[at]; 4];
+                four[..count].copy_from_slice(&sums[at..][..count]);
+                let four = S::sums(four);
+                for k in 0..count {
+                    scores.0[(at + k) / T][first + (at + k) % T] = four[k] * scale;
                 }
             }
         }
-        for (i, place) in rest.iter().enumerate() {
-            let i = 4 * fours.len() + i;
-            let sums = dots::<S, C, N, 1>(queries, keys, &[*place]);
-            for (n, [sum]) in sums.into_iter().enumerate() {
-                scores[n * padded + t + i] = S::sums([sum; 4])[0] * spec.scale;
-            }
-        }
+        first += T;
     }
+    first
 }
 
-/// The products of `N` queries with `T` keys, not yet added up over the lanes.
-///
-/// # Safety
-/// The CPU has `S`, whose lanes divide a head.
-#[inline(always)]
-unsafe fn dots<S: Simd, C: Read, const N: usize, const T: usize>(
-    queries: &[f32],
-    keys: &[C],
-    places: &[usize; T],
-) -> [[S::F32; T]; N] {
-    let dim = queries.len() / N;
-    let mut at = [std::ptr::null(); T];
-    for (at, &place) in at.iter_mut().zip(places) {
-        *at = keys[place..][..dim].as_ptr();
-    }
-    // SAFETY: whole vectors of a key and of a query.
-    unsafe {
-        let mut sums = [[S::splat(0.0); T]; N];
-        for d in (0..dim).step_by(S::LANES) {
-            for k in 0..T {
-                let key = <C::Format as Float>::load::<S>(at[k].add(d).cast());
-                for (n, sums) in sums.iter_mut().enumerate() {
-                    let query = S::load_f32(queries.as_ptr().add(n * dim + d).cast());
-                    sums[k] = S::fma(sums[k], key, query);
-                }
-            }
-        }
-        sums
-    }
-}
-
-/// Fetches the `len` cells of a token that comes later: what a head reads of a token and of the next lies apart.
-#[inline(always)]
-fn fetch<S: Simd, C: Read>(cells: &[C], token: usize, len: usize) {
-    let at = cells.as_ptr().wrapping_add(token);
-    S::fetch(at.cast(), len * size_of::<C>());
-}
-
-/// Scores to weights that sum to one.
+/// Scores of a head to weights. Returns what those before are to be multiplied by.
 ///
 /// # Safety
 /// `scores` are whole vectors and the CPU has `S`.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(scores: &mut [f32]) {
+unsafe fn weigh<S: Simd>(scores: &mut [f32], total: &mut Total) -> S::F32 {
     // SAFETY: the caller's.
     unsafe {
-        let mut max = S::splat(f32::MIN);
+        let (before, one) = (S::splat(total.max), S::splat(1.0));
+        let mut max = before;
         for scores in scores.chunks_exact(S::LANES) {
             max = S::max(max, S::load_f32(scores.as_ptr().cast()));
         }
-        let max = S::largest(max);
+        total.max = S::largest(max);
+        let less = S::splat(-total.max);
         let mut sum = S::splat(0.0);
         for scores in scores.chunks_exact_mut(S::LANES) {
             let score = S::load_f32(scores.as_ptr().cast());
-            let weight = S::exp(S::fma(score, S::splat(max), S::splat(-1.0)));
-            sum = S::fma(sum, weight, S::splat(1.0));
+            let weight = S::exp(S::fma(less, score, one));
+            sum = S::fma(sum, weight, one);
             S::store(scores.as_mut_ptr(), weight);
         }
-        let inverse = 1.0 / S::sum(sum);
-        scores.iter_mut().for_each(|score| *score *= inverse);
+        let shrink = S::exp(S::fma(less, before, one));
+        total.sum = total.sum * S::largest(shrink) + S::sum(sum);
+        shrink
     }
 }
 
-/// Adds to `N` heads the values at `places` by their weights, `scores` from `t` of each.
+/// Shrinks `N` heads, and adds a tile's values by their weights.
 ///
 /// # Safety
-/// The CPU has `S`, whose lanes divide a head.
+/// The tokens are readable and the CPU has `S`, whose lanes divide a head.
 #[inline(always)]
-unsafe fn mix<S: Simd, C: Read, const N: usize, const FETCH: bool>(
+unsafe fn mix<S: Simd, C: Read, const N: usize>(
     out: &mut [f32],
-    values: &[C],
-    places: &[usize],
-    scores: &[f32],
-    t: usize,
+    tile: Tile<C>,
+    weights: &Scores<N>,
+    shrink: [S::F32; N],
 ) {
-    let dim = out.len() / N;
-    let (whole, wide) = (dim / (4 * S::LANES) * (4 * S::LANES), 4 * S::LANES);
-    // SAFETY: the vectors of `out` from column `d` lie inside the head.
-    unsafe {
-        for d in (0..whole).step_by(wide) {
-            mix_at::<S, C, N, 4, FETCH>(out, d, values, places, scores, t);
-        }
-        for d in (whole..dim).step_by(S::LANES) {
-            mix_at::<S, C, N, 1, FETCH>(out, d, values, places, scores, t);
-        }
-    }
-}
-
-/// Columns `d ..` of `D` vectors of [`mix`].
-///
-/// # Safety
-/// A head has those columns, and the CPU has `S`.
-#[inline(always)]
-unsafe fn mix_at<S: Simd, C: Read, const N: usize, const D: usize, const FETCH: bool>(
-    out: &mut [f32],
-    d: usize,
-    values: &[C],
-    places: &[usize],
-    scores: &[f32],
-    t: usize,
-) {
-    let (dim, padded) = (out.len() / N, scores.len() / N);
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = [[S::splat(0.0); D]; N];
-        for (n, sums) in sums.iter_mut().enumerate() {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let at = out[n * dim + d + i * S::LANES..][..S::LANES].as_ptr();
-                *sum = S::load_f32(at.cast());
-            }
+        let mut done = 0;
+        if 8 * N + N + 1 < S::REGISTERS {
+            done = mix_by::<S, C, N, 8>(out, tile, weights, shrink, done);
         }
-        let mut weights = [&[][..]; N];
-        for (n, weights) in weights.iter_mut().enumerate() {
-            *weights = &scores[n * padded + t..][..places.len()];
+        if 4 * N + N + 1 < S::REGISTERS {
+            done = mix_by::<S, C, N, 4>(out, tile, weights, shrink, done);
         }
-        for (i, &place) in places.iter().enumerate() {
-            if FETCH && let Some(later) = places.get(i + AHEAD) {
-                fetch::<S, C>(values, later + d, D * S::LANES);
-            }
-            let value = values[place + d..][..D * S::LANES].as_ptr();
+        if 2 * N + N + 1 < S::REGISTERS {
+            done = mix_by::<S, C, N, 2>(out, tile, weights, shrink, done);
+        }
+        mix_by::<S, C, N, 1>(out, tile, weights, shrink, done);
+    }
+}
+
+/// [`mix`] from column `first` on, `D` vectors at a time as long as there are so many. Returns the first that is left.
+///
+/// # Safety
+/// As for [`mix`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // Of a vector and a head there is more than one thing.
+unsafe fn mix_by<S: Simd, C: Read, const N: usize, const D: usize>(
+    out: &mut [f32],
+    tile: Tile<C>,
+    weights: &Scores<N>,
+    shrink: [S::F32; N],
+    mut first: usize,
+) -> usize {
+    let dim = out.len() / N;
+    while first + D * S::LANES <= dim {
+        // SAFETY: the vectors lie inside a head.
+        unsafe {
+            let mut sums = [[S::splat(0.0); D]; N];
             for n in 0..N {
-                let weight = S::splat(weights[n][i]);
-                for (i, sum) in sums[n].iter_mut().enumerate() {
-                    let value = <C::Format as Float>::load::<S>(value.add(i * S::LANES).cast());
-                    *sum = S::fma(*sum, value, weight);
+                for v in 0..D {
+                    let at = out.as_ptr().add(n * dim + first + v * S::LANES);
+                    sums[n][v] = S::mul(S::load_f32(at.cast()), shrink[n]);
+                }
+            }
+            for (t, place) in tile.places[..tile.tokens].iter().enumerate() {
+                if first == 0 {
+                    tile.fetch::<S>(t, tile.value, dim);
+                }
+                let value = place.add(tile.value);
+                let mut weight = [S::splat(0.0); N];
+                for n in 0..N {
+                    weight[n] = S::splat(*weights.0[n].as_ptr().add(t));
+                }
+                for v in 0..D {
+                    let value = value.add(first + v * S::LANES).cast();
+                    let value = <C::Format as Float>::load::<S>(value);
+                    for n in 0..N {
+                        sums[n][v] = S::fma(sums[n][v], value, weight[n]);
+                    }
+                }
+            }
+            for n in 0..N {
+                for v in 0..D {
+                    let at = out.as_mut_ptr().add(n * dim + first + v * S::LANES);
+                    S::store(at, sums[n][v]);
                 }
             }
         }
-        for (n, sums) in sums.iter().enumerate() {
-            for (i, sum) in sums.iter().enumerate() {
-                let at = &mut out[n * dim + d + i * S::LANES..][..S::LANES];
-                S::store(at.as_mut_ptr(), *sum);
-            }
-        }
+        first += D * S::LANES;
     }
+    first
 }

@@ -29,6 +29,7 @@ macro_rules! shift {
 impl Simd for Neon {
     const LANES: usize = 8;
     const TILE: usize = 4;
+    const REGISTERS: usize = 16;
     type I16 = int16x8x2_t;
     type I32 = int32x4x2_t;
     /// The two numbers of a pair still apart: `smlal` and `smlal2` of both vectors.
@@ -91,6 +92,11 @@ impl Simd for Neon {
     op!(fma(sum: float32x4x2_t, a: float32x4x2_t, b: float32x4x2_t) -> float32x4x2_t,
         both!(float32x4x2_t: vfmaq_f32(sum, a, b)));
     op!(sum(a: float32x4x2_t) -> f32, vaddvq_f32(vaddq_f32(a.0, a.1)));
+    op!(sums(a: [float32x4x2_t; 4]) -> [f32; 4], {
+        let half = |v: float32x4x2_t| vaddq_f32(v.0, v.1);
+        let (ab, cd) = (vpaddq_f32(half(a[0]), half(a[1])), vpaddq_f32(half(a[2]), half(a[3])));
+        std::mem::transmute::<float32x4_t, [f32; 4]>(vpaddq_f32(ab, cd))
+    });
     op!(largest(a: float32x4x2_t) -> f32, vmaxvq_f32(vmaxq_f32(a.0, a.1)));
     op!(load_f32(at: *const u8) -> float32x4x2_t, vld1q_f32_x2(at.cast()));
     op!(load_f16(at: *const u8) -> float32x4x2_t, {

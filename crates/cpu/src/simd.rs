@@ -11,6 +11,8 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// Input rows that share one unpacked weight in a product of many rows.
     const TILE: usize;
+    /// Vectors of `f32` that there are registers for.
+    const REGISTERS: usize;
     /// A pair of `i16` in each lane.
     type I16: Copy;
     /// An `i32` in each lane.
@@ -145,6 +147,7 @@ unsafe fn read<T>(at: *const u8) -> T {
 impl Simd for Scalar {
     const LANES: usize = 8;
     const TILE: usize = 4;
+    const REGISTERS: usize = 8;
     type I16 = [[i16; 2]; 8];
     type I32 = [i32; 8];
     type Sum = [i32; 8];

@@ -158,13 +158,13 @@ fn attention_agrees_on_every_instruction_set() {
 fn attention_does_not_depend_on_the_rows_beside_it() {
     let mut random = Random(15);
     let (heads, kv_heads, head_dim, block, blocks) = (6, 2, 64, 4, 40);
-    let (count, kv) = (37, kv_heads * head_dim);
+    let (count, kv) = (57, kv_heads * head_dim);
     let cache: Vec<f16> = (random.vector(2 * 2 * blocks * block * kv).into_iter())
         .map(f16::from_f32)
         .collect();
     let tables: Vec<i32> = (0..2 * blocks as i32).rev().collect();
-    // Two sequences, the second from a later position on.
-    let places = |r: i32| if r < 20 { [r, 0, 0] } else { [r + 90, 0, 1] };
+    // Two sequences, one of more rows than are computed together, the second from a later position on.
+    let places = |r: i32| if r < 40 { [r, 0, 0] } else { [r + 70, 0, 1] };
     let rows: Vec<[i32; 3]> = (0..count).map(places).collect();
     let width = heads * head_dim + 2 * kv;
     let qkv = random.vector(count as usize * width);

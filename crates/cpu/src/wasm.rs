@@ -26,6 +26,7 @@ fn zip(a: Two, b: Two, f: impl Fn(v128, v128) -> v128) -> Two {
 impl Simd for Simd128 {
     const LANES: usize = 8;
     const TILE: usize = 4;
+    const REGISTERS: usize = 10;
     type I16 = Two;
     type I32 = Two;
     type Sum = Two;

@@ -28,6 +28,7 @@ macro_rules! prefetch {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE: usize = 4;
+    const REGISTERS: usize = 16;
     type I16 = __m256i;
     type I32 = __m256i;
     type Sum = __m256i;
@@ -91,6 +92,15 @@ impl Simd for Avx2 {
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)))
     });
+    op!(sums(a: [__m256; 4]) -> [f32; 4], {
+        // Both halves of each, two vectors in one; then all four, two numbers of each left; then one.
+        let ab = _mm256_add_ps(_mm256_permute2f128_ps(a[0], a[2], 0x20), _mm256_permute2f128_ps(a[0], a[2], 0x31));
+        let cd = _mm256_add_ps(_mm256_permute2f128_ps(a[1], a[3], 0x20), _mm256_permute2f128_ps(a[1], a[3], 0x31));
+        let two = _mm256_add_ps(_mm256_unpacklo_ps(ab, cd), _mm256_unpackhi_ps(ab, cd));
+        let one = _mm256_add_ps(two, _mm256_shuffle_ps(two, two, 0b11_10_11_10));
+        let sums = _mm_movelh_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1));
+        std::mem::transmute::<__m128, [f32; 4]>(sums)
+    });
     op!(largest(a: __m256) -> f32, {
         let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
         let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -108,6 +118,7 @@ impl Simd for Avx2 {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: usize = 8;
+    const REGISTERS: usize = 32;
     type I16 = __m512i;
     type I32 = __m512i;
     type Sum = __m512i;
