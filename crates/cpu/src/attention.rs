@@ -339,7 +339,7 @@ impl<C: Read> Heads<'_, C> {
             spec,
             ..
         } = *self.attention;
-        let (keys, kv) = (&cache[..cache.len() / 2], spec.kv_heads * spec.head_dim);
+        let kv = spec.kv_heads * spec.head_dim;
         let spans = (0..self.rows.len()).map(|r| self.span(r));
         let start = spans.clone().map(|span| span.start).min().unwrap_or(0);
         let end = spans.map(|span| span.end).max().unwrap_or(0);
@@ -349,8 +349,12 @@ impl<C: Read> Heads<'_, C> {
         while t < end {
             let (block, first) = (table[t / spec.block] as usize, t % spec.block);
             let last = spec.block.min(first + end - t);
-            let tokens = &keys[(block * spec.block + first) * kv..][..(last - first) * kv];
-            places.extend(tokens.chunks_exact(kv).map(<[C]>::as_ptr));
+            let tokens = (block * spec.block + first) * kv..(block * spec.block + last) * kv;
+            assert!(
+                tokens.end <= cache.len() / 2,
+                "attention: block {block} is none"
+            );
+            places.extend(tokens.step_by(kv).map(|at| cache.as_ptr().wrapping_add(at)));
             t += last - first;
         }
         (start..end, places)
