@@ -115,10 +115,10 @@ fn attention_agrees_on_every_instruction_set() {
     let mut random = Random(12);
     // Groups of one to seven heads, widths with and without whole registers.
     for (heads, kv_heads, head_dim) in [(1, 1, 8), (6, 2, 64), (7, 1, 80), (10, 2, 128)] {
-        // More tokens than a tile has.
-        let (tokens, block, kv) = (150, 4, kv_heads * head_dim);
-        let blocks = 38;
-        let rows = [149, 149, 0, 3, 3, 0];
+        // More tokens than a chunk has, in several tiles.
+        let (tokens, block, kv) = (350, 4, kv_heads * head_dim);
+        let blocks = 88;
+        let rows = [349, 349, 0, 3, 3, 0];
         let tables: Vec<i32> = (0..blocks as i32).rev().collect();
         assert!(tokens <= blocks * block);
         let qkv = random.vector(2 * (heads * head_dim + 2 * kv));
@@ -155,20 +155,22 @@ fn attention_agrees_on_every_instruction_set() {
 }
 
 #[test]
-fn attention_does_not_depend_on_the_rows_beside_it() {
+fn attention_depends_neither_on_the_rows_beside_it_nor_on_threads() {
     let mut random = Random(15);
-    let (heads, kv_heads, head_dim, block, blocks) = (6, 2, 64, 4, 40);
+    let (heads, kv_heads, head_dim, block, blocks) = (6, 2, 64, 4, 140);
     let (count, kv) = (57, kv_heads * head_dim);
     let cache: Vec<f16> = (random.vector(2 * 2 * blocks * block * kv).into_iter())
         .map(f16::from_f32)
         .collect();
     let tables: Vec<i32> = (0..2 * blocks as i32).rev().collect();
     // Two sequences, one of more rows than are computed together, the second from a later position on.
-    let places = |r: i32| if r < 40 { [r, 0, 0] } else { [r + 70, 0, 1] };
+    let places = |r: i32| if r < 40 { [r, 0, 0] } else { [r + 500, 0, 1] };
     let rows: Vec<[i32; 3]> = (0..count).map(places).collect();
     let width = heads * head_dim + 2 * kv;
     let qkv = random.vector(count as usize * width);
-    for window in [None, Some(5), Some(70)] {
+    let several = rayon::ThreadPoolBuilder::new().num_threads(5).build();
+    let several = several.expect("threads");
+    for window in [None, Some(5), Some(300)] {
         let spec = AttentionSpec {
             heads,
             kv_heads,
@@ -178,7 +180,7 @@ fn attention_does_not_depend_on_the_rows_beside_it() {
             softcap: None,
             window,
             alone: false,
-            longest: 127,
+            longest: 557,
         };
         for isa in Isa::available() {
             let mixed = |(qkv, rows): (&[f32], &[[i32; 3]])| {
@@ -193,8 +195,10 @@ fn attention_does_not_depend_on_the_rows_beside_it() {
                 attend(&attention, isa)
             };
             let each = qkv.chunks_exact(width).zip(rows.chunks(1));
-            let alone: Vec<_> = each.flat_map(mixed).collect();
+            let alone: Vec<_> = each.clone().flat_map(mixed).collect();
             assert_eq!(mixed((&qkv, &rows)), alone, "{isa:?}, {window:?}");
+            let shared: Vec<_> = several.install(|| each.flat_map(mixed).collect());
+            assert_eq!(shared, alone, "{isa:?}, {window:?}, five threads");
         }
     }
 }
