@@ -43,7 +43,9 @@ def run(tmp_path_factory):
 def check_scores(found, expected):
     """Pairs of log-probability and greediness."""
     for (logprob, is_greedy), wanted in zip(found, expected, strict=True):
-        assert float(logprob) == pytest.approx(wanted["logprob"], abs=0.01)
+        # The cache has half floats and activations 16 bits: sums of many unlikely tokens were seen 0.0055 and 0.0114 away from
+        # -65.44, with one order of additions in attention and another, and 0.0005 with a cache of 32 bits.
+        assert float(logprob) == pytest.approx(wanted["logprob"], abs=0.01, rel=5e-4)
         assert str(is_greedy) == str(wanted["is_greedy"])
 
 
