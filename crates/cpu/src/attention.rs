@@ -157,15 +157,15 @@ pub(crate) fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
     let mut pieces = Vec::new();
     let mut tasks = Vec::new();
     for &(first, rows) in &blocks {
-        let single = rows.len() == 1;
-        let shares = match threads::count().div_ceil(blocks.len()) {
-            _ if !single => spec.kv_heads,
-            // A token's heads lie side by side in memory.
-            1 => 1,
-            threads => threads
-                .div_ceil(chunks(&attended(rows, spec)).count())
-                .min(spec.kv_heads),
+        // Tasks for each thread. A token's heads lie side by side in memory, so a single row's stay together as far as that goes.
+        let wanted = threads::count().div_ceil(blocks.len());
+        let split = rows.len() == 1 && wanted > spec.kv_heads;
+        let shares = match rows.len() {
+            1 if split => wanted.div_ceil(chunks(&attended(rows, spec)).count()),
+            1 => wanted,
+            _ => spec.kv_heads,
         };
+        let shares = shares.min(spec.kv_heads);
         for share in 0..shares {
             let piece = Heads {
                 attention,
@@ -175,7 +175,7 @@ pub(crate) fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
             };
             let before = tasks.len();
             let tokens = attended(rows, spec);
-            match single && threads::count() > blocks.len() {
+            match split {
                 true => tasks.extend(chunks(&tokens).map(|chunk| (pieces.len(), chunk))),
                 false => tasks.push((pieces.len(), tokens)),
             }
