@@ -162,7 +162,6 @@ impl Sampler {
     /// the largest logit.
     fn filter(&self, candidates: &mut Vec<Candidate>, best: f32) {
         let s = &self.sampling;
-        let all = candidates.len();
         if s.top_k > 0 && s.top_k < candidates.len() {
             candidates.select_nth_unstable_by(s.top_k - 1, by_logit);
             candidates.truncate(s.top_k);
@@ -190,11 +189,9 @@ impl Sampler {
             let heaviest = candidates.iter().map(|c| c.weight).fold(0.0, f32::max);
             candidates.retain(|c| c.weight >= s.min_p * heaviest);
         }
-        if candidates.len() < all {
-            // Partial sorts depend on every logit; the order of ids does not. So a last-bit
-            // difference between two runs moves the draw by a last bit too.
-            candidates.sort_unstable_by_key(|c| c.id);
-        }
+        // Partial sorts depend on every logit; the order of ids does not. So a last-bit difference between two runs moves the draw
+        // by a last bit too. Whether a filter dropped anything is no matter: it has sorted.
+        candidates.sort_unstable_by_key(|c| c.id);
     }
 
     /// The random number of the choice after the next `ahead` ones: each token has its own, whoever chooses it, and when.
