@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 TASKS = Path(__file__).parent / "tasks"
-LOG = "--log_samples"
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/lm_eval.json").read_text())
 
 
@@ -18,24 +17,37 @@ def rows(task: str) -> list[dict]:
     return [json.loads(line) for line in (TASKS / f"{task}.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs lm-eval; answers with each task's results and, where samples are logged, the responses to each of its lines."""
+def by_line(samples: dict) -> dict[str, list]:
+    """The responses of each task in the order of its lines."""
+    return {task: [line["resps"] for line in sorted(lines, key=lambda line: line["doc_id"])] for task, lines in samples.items()}
 
-    def run(tasks: str, kind: str, options: str, *more: str):
-        out = tmp_path_factory.mktemp("out")
-        command = [Path(sys.executable).parent / "lm-eval", "run", "--model", kind, "--model_args", options, *more]
-        command += ["--tasks", tasks, "--include_path", TASKS, "--output_path", out]
-        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(out / "hf")}
-        done = subprocess.run(command, cwd=TASKS, env=os.environ | offline, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "retry" not in done.stderr.lower(), done.stderr[-3000:]
-        results = json.loads(next(out.rglob("results_*.json")).read_text())["results"]
-        samples = {}
-        for path in out.rglob("samples_*.jsonl"):
-            lines = map(json.loads, path.read_text().splitlines())
-            samples[path.name.split("_")[1]] = [line["resps"] for line in sorted(lines, key=lambda line: line["doc_id"])]
-        return results, samples
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory) -> dict[str, str]:
+    """Variables under which lm-eval asks no hub. It reads them when it is imported."""
+    return {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path_factory.mktemp("hf"))}
+
+
+@pytest.fixture(scope="module")
+def task_manager(offline):
+    """Knows these tasks alone: to read the thousands that lm-eval has takes longer than to run all of these."""
+    os.environ.update(offline)
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=TASKS, include_defaults=False)
+
+
+@pytest.fixture
+def run(task_manager, caplog, monkeypatch):
+    """Runs lm-eval; answers with each task's results, and the responses to each of its lines."""
+    from lm_eval import simple_evaluate
+
+    def run(tasks: str, kind: str, options: str, **more):
+        caplog.set_level("INFO")
+        monkeypatch.chdir(TASKS)
+        done = simple_evaluate(kind, options, tasks.split(","), task_manager=task_manager, bootstrap_iters=0, **more)
+        assert "retry" not in caplog.text.lower(), caplog.text[-3000:]
+        return done["results"], by_line(done.get("samples", {}))
 
     return run
 
@@ -64,19 +76,27 @@ def check(results, samples):
 
 @pytest.mark.parametrize(
     ("options", "more"),
-    [("num_concurrent=1", ()), ("num_concurrent=4", ()), ("num_concurrent=1", ("--batch_size", "2")), ("tokenized_requests=False", ())],
+    [("num_concurrent=1", {}), ("num_concurrent=4", {}), ("num_concurrent=1", {"batch_size": 2}), ("tokenized_requests=False", {})],
 )
 def test_all_kinds_of_tasks_have_the_answers_of_transformers(run, url, model, options, more):  # 1 - 13, 15 - 19, 23
     options = f"model={model},base_url={url}/v1/completions,{options}"
-    check(*run("score,choose,write,roll", "local-completions", options, LOG, *more))
+    check(*run("score,choose,write,roll", "local-completions", options, **more))
 
 
-def test_the_prefix_stays_in_front_of_the_tokenizer_too(run, url, model):  # 1 - 4
-    check(*run("score,choose", "local-completions", f"model={model},base_url={url}/openai/v1/completions", LOG))
+def test_the_command_asks_the_prefix_which_stays_in_front_of_the_tokenizer_too(url, model, offline, tmp_path):  # 1 - 4
+    command = [Path(sys.executable).parent / "lm-eval", "run", "--model", "local-completions"]
+    command += ["--model_args", f"model={model},base_url={url}/openai/v1/completions", "--log_samples", "--output_path", tmp_path]
+    command += ["--tasks", "score,choose", "--include_path", TASKS]
+    done = subprocess.run(command, cwd=TASKS, env=os.environ | offline, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "retry" not in done.stderr.lower(), done.stderr[-3000:]
+    results = json.loads(next(tmp_path.rglob("results_*.json")).read_text())["results"]
+    samples = {path.name.split("_")[1]: map(json.loads, path.read_text().splitlines()) for path in tmp_path.rglob("samples_*.jsonl")}
+    check(results, by_line(samples))
 
 
 def test_the_gguf_backend_reads_offsets(run, url):  # 21
-    check(*run("score,choose", "gguf", f"base_url={url}", LOG))
+    check(*run("score,choose", "gguf", f"base_url={url}"))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +105,7 @@ def test_the_gguf_backend_reads_offsets(run, url):  # 21
 def test_the_chat_template_is_applied_by_us(run, url, model, kind, path):  # 5, 22, 24
     assert [row["answer"] for row in rows("chat")] == GOLDEN["chat"]
     # No samples: lm-eval fails to log prompts that are lists of messages.
-    results, _ = run("chat", kind, f"model={model},base_url={url}{path}", "--apply_chat_template")
+    results, _ = run("chat", kind, f"model={model},base_url={url}{path}", apply_chat_template=True, log_samples=False)
     assert results["chat"]["exact_match,none"] == 1
 
 
