@@ -185,7 +185,7 @@ pub struct With {
     pub input: Input,
     /// Gains of the norm, `[1, columns]` or `[2, columns]`; any tensor where there is none.
     pub gains: Tensor<2>,
-    /// One number an output, or a single number that is ignored.
+    /// One number an output, or a single zero for all of them.
     pub bias: Tensor<1>,
 }
 

@@ -30,7 +30,8 @@ pub trait Kernels: Backend {
     /// `out[r, first + j] (+)= input(x[r]) · w[j] + bias[j]`, in place; other columns stay.
     ///
     /// `out` is `[r, any]`, `x` is `[r, columns]` (twice that for [`Input::Gated`](crate::Input::Gated)), `w` the
-    /// packed matrix, `gains` `[1, columns]` or for a layer norm `[2, columns]` (gain, bias).
+    /// packed matrix, `gains` `[1, columns]` or for a layer norm `[2, columns]` (gain, bias), `bias` `[outputs]`, or a single
+    /// zero where [`LinearSpec::bias`] is not set.
     fn linear(
         out: FloatTensor<Self>,
         x: &FloatTensor<Self>,

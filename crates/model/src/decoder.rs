@@ -4,14 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use burn::tensor::{Device, Int, Tensor};
 use tinderbox_kernels::{
-    AttentionSpec, Draw, Matrix, Norm, RopeSpec, add_norm, choose, draws, shared_from,
-    turning_attention,
+    AttentionSpec, Matrix, Norm, RopeSpec, add_norm, choose, draws, turning_attention,
 };
 
 use crate::begun::Begun;
 use crate::layer::{Layer, Linear};
 use crate::replay::Replays;
-use crate::rows::{FEW, Outputs, Rows, TILE};
+use crate::rows::{Outputs, Rows};
 use crate::{Config, Error, Step, Want};
 
 /// A decoder on a device, with its KV cache.
@@ -94,57 +93,18 @@ impl Decoder {
             .sum()
     }
 
-    /// Runs a step of each shape there is, so that a GPU compiles its kernels now and no request waits for them; those of
-    /// adapters come with the first one. What it writes to the cache is of no sequence.
-    ///
-    /// # Errors
-    /// A failed device.
-    pub async fn warm_up(&mut self) -> Result<(), Error> {
-        let most = self.context.min(self.blocks * self.block_size);
-        let prompts = [1, 2, 4, FEW, TILE].map(|rows| (0..rows.min(most), rows));
-        // The last row alone, as of a prompt.
-        let last = (0..most.min(2), 1);
-        // A token of an answer after a long one, where that takes other kernels.
-        let long = shared_from(&self.device).map(|from| {
-            let end = most.min(2 * from);
-            (end - 1..end, 1)
-        });
-        for (positions, outputs) in prompts.into_iter().chain([last]).chain(long) {
-            let rows = positions.len() as u32;
-            let step = Step {
-                tokens: vec![0; rows as usize],
-                tables: vec![(0..positions.end.div_ceil(self.block_size) as u32).collect()],
-                positions: positions.map(|position| position as u32).collect(),
-                sequences: vec![0; rows as usize],
-                // In another order than theirs: rows of several prompts are selected.
-                outputs: (0..rows).rev().take(outputs).collect(),
-                ..Step::default()
-            };
-            self.forward(&step, Want::Tokens).await?;
-        }
-        if self.draws() {
-            let step = Step {
-                tokens: vec![0],
-                positions: vec![0],
-                sequences: vec![0],
-                tables: vec![vec![0]],
-                outputs: vec![0],
-                draws: vec![Draw {
-                    temperature: 1.0,
-                    top_k: 0,
-                    top_p: 1.0,
-                    min_p: 0.0,
-                    unit: 0.5,
-                }],
-                ..Step::default()
-            };
-            self.forward(&step, Want::Tokens).await?;
-        }
-        Ok(())
-    }
-
     /// All layers, and what the output rows answer, where there are any.
     pub(crate) fn compute(&mut self, rows: &Rows, want: Want) -> Option<Answer> {
+        self.compute_through(0..self.layers.len(), rows, want)
+    }
+
+    /// [`Self::compute`] through some layers.
+    pub(crate) fn compute_through(
+        &mut self,
+        layers: impl IntoIterator<Item = usize>,
+        rows: &Rows,
+        want: Want,
+    ) -> Option<Answer> {
         let mut x = self
             .embedding
             .embed(&rows.tokens, self.config.embedding_scale); // [rows, width]
@@ -152,7 +112,7 @@ impl Decoder {
             x = x + table.embed(positions, 1.0);
         }
         let mut used = Used::default();
-        for index in 0..self.layers.len() {
+        for index in layers {
             x = self.layer(index, x, rows, &mut used);
         }
         let x = match &rows.outputs {

@@ -22,6 +22,7 @@ mod storage;
 mod template;
 mod tokenizer;
 mod tools;
+mod warm_up;
 
 pub use checkpoint::{Checkpoint, RawTensor, TensorInfo};
 pub use config::{Activation, Config, Layer, Norm, Rope};

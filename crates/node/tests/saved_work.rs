@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Server, tinderbox};
+use common::{Server, tinderbox, tiny_file};
 use futures::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tinderbox_kernels::Format;
 
 async fn post(server: &Server, path: &str, body: Value) -> String {
     let request = Client::new().post(format!("{}{path}", server.url));
@@ -89,8 +90,20 @@ async fn no_request_waits_for_a_gpu_to_compile() {
         eprintln!("SKIP: {}", String::from_utf8_lossy(&gpu.stderr));
         return;
     }
+    // Its second layer takes kernels of its own.
+    let mut file = tiny_file::tiny(256, true, "");
+    let matrices = file.tensors.iter_mut().filter(|it| it.shape.len() == 2);
+    for tensor in matrices.filter(|it| it.name.starts_with("blk.1.")) {
+        tensor.format = Format::BF16;
+        let numbers = tensor.bytes.chunks_exact(4);
+        tensor.bytes = numbers.flat_map(|number| [number[2], number[3]]).collect();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mixed.gguf");
+    std::fs::write(&path, file.to_bytes()).unwrap();
     let server = Server::start(|command| {
-        command.args(["--device", "gpu", "--context", "256"]);
+        command.args(["--device", "gpu"]);
+        command.env("TINDERBOX_MODEL", path);
         command.env("RUST_LOG", "warn,tinderbox=info,cubecl_wgpu=trace");
     });
     let compiled = || -> Vec<String> {

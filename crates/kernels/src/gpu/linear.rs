@@ -59,8 +59,6 @@ pub fn run(operands: &Operands, spec: LinearSpec, way: Way) {
         outputs,
         inputs,
         plane: matches!(way, Way::Plane(_)),
-        accumulate: spec.accumulate,
-        bias: spec.bias,
     };
     linear_gemv::launch(&operands, spec, plan, eps);
 }

@@ -70,8 +70,6 @@ impl Fragment {
 struct Plan {
     packing: Packing,
     fragment: Fragment,
-    accumulate: bool,
-    bias: bool,
 }
 
 impl Plan {
@@ -218,8 +216,6 @@ fn cooperative_kernel(
                     input0 + down + comptime!(i * m) + at / n,
                     output0 + across + comptime!(j * n) + at % n,
                     &sizes,
-                    comptime!(plan.bias),
-                    comptime!(plan.accumulate),
                 );
                 at += lanes;
             }
@@ -233,8 +229,6 @@ pub fn launch(operands: &Operands, spec: LinearSpec, fragment: Fragment) {
     let plan = Plan {
         packing: Packing::of(spec.layout),
         fragment,
-        accumulate: spec.accumulate,
-        bias: spec.bias,
     };
     cooperative_kernel::launch(
         &operands.x.client,

@@ -13,14 +13,6 @@ const TILE: usize = 64;
 const BLOCK: usize = 4;
 const SIDE: usize = TILE / BLOCK;
 
-/// How the kernel is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Gemm {
-    packing: Packing,
-    accumulate: bool,
-    bias: bool,
-}
-
 /// Workgroup `(x, y)` takes a tile of weight rows, `z` a tile of rows of `x`.
 #[cube(launch)]
 fn gemm_kernel(
@@ -29,9 +21,8 @@ fn gemm_kernel(
     w: &[u32],
     bias: &[f32],
     sizes: Sizes,
-    #[comptime] plan: Gemm,
+    #[comptime] packing: Packing,
 ) {
-    let packing = comptime!(plan.packing);
     let unit_pos = UNIT_POS as usize;
     let cube = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize;
     let (output0, input0) = (cube * TILE, CUBE_POS_Z as usize * TILE);
@@ -96,16 +87,7 @@ fn gemm_kernel(
         for j in 0..BLOCK {
             let value = sums[comptime!(i * BLOCK + j)];
             let (input, output) = (input0 + down + i, output0 + across + j);
-            store(
-                out,
-                bias,
-                value,
-                input,
-                output,
-                &sizes,
-                comptime!(plan.bias),
-                comptime!(plan.accumulate),
-            );
+            store(out, bias, value, input, output, &sizes);
         }
     }
 }
@@ -121,10 +103,6 @@ pub fn launch(operands: &Operands, spec: LinearSpec) {
         operands.w.clone().into_buffer_arg(),
         operands.bias.clone().into_buffer_arg(),
         operands.sizes(spec),
-        Gemm {
-            packing: Packing::of(spec.layout),
-            accumulate: spec.accumulate,
-            bias: spec.bias,
-        },
+        Packing::of(spec.layout),
     );
 }

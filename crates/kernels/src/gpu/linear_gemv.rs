@@ -31,8 +31,6 @@ pub struct Gemv {
     pub inputs: usize,
     /// Add up through the plane: `lanes` is its size.
     pub plane: bool,
-    pub accumulate: bool,
-    pub bias: bool,
 }
 
 impl Gemv {
@@ -70,6 +68,10 @@ pub struct Sizes {
     pub width: usize,
     /// First column of `out` that is written.
     pub first: usize,
+    /// From an output's bias to the next one's: 0 where a single zero is all there is.
+    pub bias: usize,
+    /// 1 where `out` is added to. Both are no part of the kernel, so that fewer are compiled.
+    pub accumulate: usize,
 }
 
 /// Writes or adds one element of the product.
@@ -81,19 +83,11 @@ pub fn store(
     input: usize,
     output: usize,
     sizes: &Sizes,
-    #[comptime] add_bias: bool,
-    #[comptime] accumulate: bool,
 ) {
     if input < sizes.inputs && output < sizes.outputs {
         let at = input * sizes.width + sizes.first + output;
-        let mut value = value;
-        if comptime!(add_bias) {
-            value += bias[output];
-        }
-        if comptime!(accumulate) {
-            value += out[at];
-        }
-        out[at] = value;
+        let before = select(sizes.accumulate == 1, out[at], 0.0);
+        out[at] = value + bias[output * sizes.bias] + before;
     }
 }
 
@@ -224,17 +218,7 @@ fn gemv_kernel(
             #[unroll]
             for o in 0..comptime!(plan.outputs) {
                 let value = sums[comptime!(o * plan.inputs + m)] * factor;
-                let bias_in = comptime!(plan.bias);
-                store(
-                    out,
-                    bias,
-                    value,
-                    input + m,
-                    output + o,
-                    &sizes,
-                    bias_in,
-                    comptime!(plan.accumulate),
-                );
+                store(out, bias, value, input + m, output + o, &sizes);
             }
         }
     }
@@ -273,7 +257,7 @@ impl Operands<'_> {
             && len(self.x) >= inputs * columns * prologue.width()
             && len(self.w) >= words
             && (!prologue.is_norm() || len(self.gains) >= columns)
-            && (!spec.bias || len(self.bias) >= rows);
+            && len(self.bias) >= if spec.bias { rows } else { 1 };
         assert!(
             fits,
             "linear: {:?}, {:?}, {:?} for {spec:?}",
@@ -299,6 +283,8 @@ impl Operands<'_> {
             stride,
             width,
             spec.first,
+            spec.bias.into(),
+            spec.accumulate.into(),
         )
     }
 }
