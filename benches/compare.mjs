@@ -1,5 +1,6 @@
-// Measures `tinderbox bench` and llama.cpp on the same file, in turn, and prints ratios:
-//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,cpu1short,cpu2short,cpu1long,cpu2long,cpu1eight,cpu2eight,vulkan,vulkan512] [--rounds 3] [--out benches/results]
+// Measures `tinderbox bench` and a rival on the same file, in turn, and prints ratios:
+//   node benches/compare.mjs FILE.gguf [--setups cpu1,cpu2,vulkan] [--rounds 3] [--out benches/results]
+//     [--rival transformers] in place of llama.cpp, and for it [--python python3], which has pytorch.py's packages
 
 import {execFileSync} from "node:child_process";
 import {dirname, join} from "node:path";
@@ -14,6 +15,8 @@ const {values, positionals: [file]} = parseArgs({
     options: {
         setups: {type: "string", default: "cpu1,cpu2,vulkan"},
         rounds: {type: "string", default: "3"},
+        rival: {type: "string", default: "llama.cpp"},
+        python: {type: "string", default: "python3"},
         out: {type: "string", default: RESULTS}
     }
 });
@@ -34,7 +37,10 @@ const SETUPS = {
     cpu2eight: {device: "cpu", threads: 2, prompt: 64, decode: 64, sequences: 8},
     vulkan: {device: "vulkan", threads: 2, prompt: 64, decode: 8},
     // Minutes a round on a software adapter.
-    vulkan512: {device: "vulkan", threads: 2, prompt: 512, decode: 16}
+    vulkan512: {device: "vulkan", threads: 2, prompt: 512, decode: 16},
+    // Of a real GPU.
+    gpu: {device: "vulkan", threads: 2, prompt: 2048, decode: 256},
+    gpu32: {device: "vulkan", threads: 2, prompt: 64, decode: 256, sequences: 32}
 };
 
 /** The JSON that a program prints on its last line. */
@@ -64,11 +70,14 @@ function tinderbox({device, threads, prompt, decode, sequences = 1}) {
     };
 }
 
-/** One measurement of llama.cpp. */
-function llama({device, threads, prompt, decode, sequences = 1}) {
-    return json(process.execPath, join(here, "llama.mjs"),
-        "--model", file, "--device", device, "--threads", threads, "--prompt", prompt, "--decode", decode, "--sequences", sequences);
-}
+const flags = ({device, threads, prompt, decode, sequences = 1}) =>
+    ["--model", file, "--device", device, "--threads", threads, "--prompt", prompt, "--decode", decode, "--sequences", sequences];
+
+/** One measurement of each rival. */
+const RIVALS = {
+    "llama.cpp": (setup) => json(process.execPath, join(here, "llama.mjs"), ...flags(setup)),
+    transformers: (setup) => json(values.python, join(here, "pytorch.py"), ...flags({...setup, device: setup.device === "cpu" ? "cpu" : "cuda"}))
+};
 
 await compare({
     file,
@@ -76,8 +85,8 @@ await compare({
     rounds: Number(values.rounds),
     out: values.out,
     ours: tinderbox,
-    theirs: llama,
-    rival: "llama.cpp",
-    // Memory is without the runtime that llama.cpp is called from: Node takes its share before the model is loaded.
+    theirs: pick(RIVALS, [values.rival])[values.rival],
+    rival: values.rival,
+    // Memory is without the runtime that a rival is called from, which takes its share before the model is loaded.
     figures: [...FIGURES, ["peak memory MB", (run) => (run.peak_memory_bytes - run.baseline_memory_bytes) / 1e6, false]]
 });

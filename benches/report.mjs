@@ -39,6 +39,8 @@ export async function compare({file, setups, rounds, ours, theirs, rival, out = 
         console.log("".padEnd(20), "tinderbox".padStart(12), rival.padStart(12), "ratio".padStart(8));
         const medians = {};
         for (const [label, value, more] of figures) {
+            // Not every rival has every figure.
+            if (value(first[rival]) === undefined) continue;
             const mine = median(runs.map((run) => value(run.tinderbox)));
             const other = median(runs.map((run) => value(run[rival])));
             const ratio = more ? mine / other : other / mine;
@@ -67,11 +69,11 @@ export function keep(result, out, name) {
     console.log(`\nwritten: ${path}`);
 }
 
-/** The setups asked for by name, in their order; ends the process where one is unknown. */
+/** What is asked for by name, in that order; ends the process where there is no such thing. */
 export function pick(known, names) {
     const unknown = names.find((name) => !(name in known));
     if (unknown) {
-        console.error(`no setup ${unknown}; there are ${Object.keys(known).join(", ")}`);
+        console.error(`no ${unknown}; there are ${Object.keys(known).join(", ")}`);
         process.exit(2);
     }
     return Object.fromEntries(names.map((name) => [name, known[name]]));
