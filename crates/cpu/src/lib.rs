@@ -37,7 +37,7 @@ pub use attention::{Attention, Cell, rope};
 pub use format::Format;
 pub use linear::{Linear, embed};
 pub use low_rank::LowRank;
-pub use panel::{ROWS as PANEL_ROWS, pack, pack_into, packed_bytes};
+pub use panel::{ROWS as PANEL_ROWS, pack, pack_into, packed_bytes, stays};
 pub use spec::{
     Activation, AttentionSpec, DRAW, Draw, ENTRY, Factors, Input, Layout, LinearSpec, LowRankSpec,
     Norm, PARTS, RopeSpec,

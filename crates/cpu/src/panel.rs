@@ -80,6 +80,11 @@ pub fn pack_into(layout: Layout, bytes: &[u8], to: &mut [u8]) {
     });
 }
 
+/// Whether [`pack`] leaves a matrix as its file has it.
+pub fn stays(layout: Layout) -> bool {
+    halves(layout.format).is_none() && layout.rows.is_multiple_of(ROWS)
+}
+
 /// Bytes of a matrix in panels that has so many in its file.
 pub fn packed_bytes(layout: Layout, bytes: usize) -> usize {
     bytes / layout.rows.max(1) * layout.rows.next_multiple_of(ROWS)

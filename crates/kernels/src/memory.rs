@@ -7,7 +7,7 @@
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
-use tinderbox_cpu::{PANEL_ROWS, pack_into, packed_bytes};
+use tinderbox_cpu::{PANEL_ROWS, pack_into, packed_bytes, stays};
 
 use crate::device::largest_buffer;
 use crate::matrix::{pad_blocks, padded_block};
@@ -60,6 +60,20 @@ impl Arena {
         })
     }
 
+    /// Whether the device takes a matrix as its file has it, so that [`Arena::keep`] needs no copy.
+    pub fn keeps(&self, layout: Layout) -> bool {
+        on_cpu(&self.device) && stays(layout)
+    }
+
+    /// A matrix that [`Arena::keeps`], of bytes that stay where they are.
+    ///
+    /// # Errors
+    /// As [`Arena::matrix`].
+    pub fn keep(&self, layout: Layout, bytes: Bytes) -> Result<Matrix, MatrixError> {
+        MatrixError::check(layout, bytes.len())?;
+        Ok(self.of_a_host(layout, bytes))
+    }
+
     /// The matrix, now that all of its bytes have come.
     ///
     /// # Errors
@@ -69,15 +83,7 @@ impl Arena {
         MatrixError::check(layout, filling.found)?;
         let put = |words| Tensor::from_data(words, (&self.device, DType::U32));
         if on_cpu(&self.device) {
-            let bytes = filling.packed();
-            let words = bytes.len() / 4;
-            let parts = vec![put(TensorData::from_bytes(bytes, [words], DType::U32))];
-            let step = layout.rows.max(1);
-            return Ok(Matrix {
-                layout,
-                parts,
-                step,
-            });
+            return Ok(self.of_a_host(layout, filling.packed()));
         }
         let bytes = filling.bytes;
         let step = self.rows_of_a_part(layout);
@@ -94,6 +100,16 @@ impl Arena {
             parts,
             step,
         })
+    }
+
+    fn of_a_host(&self, layout: Layout, bytes: Bytes) -> Matrix {
+        let words = bytes.len() / 4;
+        let words = TensorData::from_bytes(bytes, [words], DType::U32);
+        Matrix {
+            layout,
+            parts: vec![Tensor::from_data(words, (&self.device, DType::U32))],
+            step: layout.rows.max(1),
+        }
     }
 
     /// Equal shares of the rows, each of whole words and no larger than a buffer.
@@ -313,6 +329,28 @@ mod tests {
         for (matrix, bytes) in matrices {
             assert_eq!(matrix.parts[0].clone().into_data().as_bytes(), bytes);
         }
+    }
+
+    #[test]
+    fn a_matrix_that_is_kept_stays_where_it_was() {
+        let arena = Arena::new(&Device::flex(), 0);
+        let layout = |format, rows| Layout {
+            format,
+            rows,
+            columns: 256,
+        };
+        let kept = layout(Format::F16, 32);
+        assert!(arena.keeps(kept));
+        for copied in [layout(Format::F16, 31), layout(Format::Q8_0, 32)] {
+            assert!(!arena.keeps(copied));
+        }
+        let bytes = Bytes::from_bytes_vec(vec![7; 2 * 32 * 256]);
+        let place = bytes.as_ptr();
+        let mut matrix = arena.keep(kept, bytes).unwrap();
+        let data = matrix.parts.remove(0).into_data();
+        assert_eq!(data.as_bytes().as_ptr(), place);
+        let short = arena.keep(kept, Bytes::from_bytes_vec(vec![7; 100]));
+        assert!(matches!(short, Err(MatrixError::Length { found: 100, .. })));
     }
 
     #[test]

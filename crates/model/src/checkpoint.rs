@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use burn::tensor::Bytes;
 use tinderbox_kernels::{Format, reference};
 
 use crate::gguf::{Gguf, Metadata};
@@ -174,6 +175,21 @@ impl Checkpoint {
     pub fn bytes(&self) -> u64 {
         let placed = self.tensors.placed.values();
         placed.map(|placed| placed.len as u64).sum()
+    }
+
+    /// The bytes of tensors that lie side by side, without a copy of them; where that is possible.
+    pub fn map<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<Bytes> {
+        let mut all: Option<(usize, u64, usize)> = None;
+        for name in names {
+            let placed = self.tensors.placed.get(name).filter(|it| !it.transposed)?;
+            let (storage, offset, len) = all.unwrap_or((placed.storage, placed.offset, 0));
+            if (storage, offset + len as u64) != (placed.storage, placed.offset) {
+                return None;
+            }
+            all = Some((storage, offset, len + placed.len));
+        }
+        let (storage, offset, len) = all?;
+        self.tensors.storages[storage].map(offset, len)
     }
 
     /// Reads one tensor.

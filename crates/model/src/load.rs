@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::slice;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use tinderbox_kernels::{
     Arena, Input, Layout, LowRank, Matrix, MatrixError, Norm, With, flush, reference, unwritten,
 };
@@ -109,6 +110,7 @@ impl Decoder {
 }
 
 /// A matrix of the file, with or without a bias.
+#[derive(Clone)]
 struct Part {
     /// Before `.weight` and `.bias`.
     name: String,
@@ -288,7 +290,7 @@ impl Loader<'_> {
             width: 0,
             adapters: None,
         };
-        for parts in parts.chunk_by(Part::joins) {
+        for parts in parts.chunk_by(|part, next| self.join(part, next)) {
             let (matrix, bias) = self.place(parts).await?;
             let first = linear.width;
             linear.width += matrix.layout().rows;
@@ -329,22 +331,50 @@ impl Loader<'_> {
             ..parts[0].layout
         };
         let misfit = |e: MatrixError| self.misfit(e.to_string());
-        let mut filling = self.arena.borrow_mut().begin(layout).map_err(misfit)?;
+        let matrix = match self.mapped(parts) {
+            Some(bytes) => self.arena.borrow().keep(layout, bytes),
+            None => {
+                let mut filling = self.arena.borrow_mut().begin(layout).map_err(misfit)?;
+                for weight in parts.iter().map(Part::weight) {
+                    for rows in self.checkpoint.pieces(&weight, filling.piece()) {
+                        filling.add(self.checkpoint.read_rows(&weight, rows).await?);
+                    }
+                }
+                self.arena.borrow().finish(filling)
+            }
+        };
         let mut biases = Vec::new();
-        for Part { name, layout, bias } in parts {
-            let weight = format!("{name}.weight");
-            for rows in self.checkpoint.pieces(&weight, filling.piece()) {
-                filling.add(self.checkpoint.read_rows(&weight, rows).await?);
-            }
-            if *bias {
-                biases.extend(self.floats(&format!("{name}.bias"), layout.rows).await?);
-            }
+        for part in parts.iter().filter(|part| part.bias) {
+            let name = format!("{}.bias", part.name);
+            biases.extend(self.floats(&name, part.layout.rows).await?);
         }
         if biases.is_empty() {
             biases.push(0.0);
         }
-        let matrix = self.arena.borrow().finish(filling).map_err(misfit)?;
-        Ok((matrix, biases))
+        Ok((matrix.map_err(misfit)?, biases))
+    }
+
+    /// The parts where the file has them side by side, in the form that the device takes.
+    fn mapped(&self, parts: &[Part]) -> Option<Bytes> {
+        let arena = self.arena.borrow();
+        let kept = parts.iter().all(|part| arena.keeps(part.layout));
+        let weights: Vec<String> = parts.iter().map(Part::weight).collect();
+        let names = weights.iter().map(String::as_str);
+        let bytes = kept.then(|| self.checkpoint.map(names)).flatten();
+        bytes.filter(|bytes| bytes.as_ptr().cast::<u32>().is_aligned())
+    }
+
+    /// One matrix serves both: same storage, and both or neither with a bias. What can stay where the file has it is not copied
+    /// for that.
+    fn join(&self, part: &Part, next: &Part) -> bool {
+        let both = [part, next].map(Part::clone);
+        part.layout.format == next.layout.format
+            && part.layout.columns == next.layout.columns
+            && part.bias == next.bias
+            && (self.mapped(&both).is_some()
+                || both
+                    .iter()
+                    .any(|it| self.mapped(slice::from_ref(it)).is_none()))
     }
 
     /// A norm's gain, and its bias where it is a layer norm: `[1 or 2, columns]`.
@@ -413,10 +443,7 @@ impl Loader<'_> {
 }
 
 impl Part {
-    /// One matrix serves both: same storage, and both or neither with a bias.
-    fn joins(&self, next: &Part) -> bool {
-        self.layout.format == next.layout.format
-            && self.layout.columns == next.layout.columns
-            && self.bias == next.bias
+    fn weight(&self) -> String {
+        format!("{}.weight", self.name)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use burn::tensor::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
@@ -25,6 +26,11 @@ pub trait Storage {
     /// Callers keep to [`len`](Storage::len); a range beyond it is an error of kind
     /// `UnexpectedEof`.
     fn read(&self, offset: u64, len: usize) -> LocalBoxFuture<'_, io::Result<Vec<u8>>>;
+
+    /// The same bytes without a copy of them, where that is possible.
+    fn map(&self, _offset: u64, _len: usize) -> Option<Bytes> {
+        None
+    }
 }
 
 /// Reads a range, with the file's name on a failure.
@@ -91,15 +97,22 @@ mod native {
     use futures::FutureExt;
     use futures::future::LocalBoxFuture;
 
+    #[cfg(target_os = "linux")]
+    use burn::tensor::{AllocationProperty, Bytes};
+
     use super::{Storage, io_error};
     use crate::Error;
 
-    /// A file on disk, read by position: no seek pointer is shared, nothing is mapped.
+    /// A file on disk, read by position: no seek pointer is shared. On Linux it can be mapped, too. It must not be written to
+    /// as long as what was mapped is there: other bytes would be other weights, and fewer would end the process.
     #[derive(Debug)]
     pub struct FileStorage {
         name: String,
         file: File,
         len: u64,
+        /// All of it, once a part was asked for.
+        #[cfg(target_os = "linux")]
+        mapped: std::cell::OnceCell<Option<bytes::Bytes>>,
     }
 
     impl FileStorage {
@@ -122,7 +135,26 @@ mod native {
                 .unwrap_or(path.as_os_str())
                 .to_string_lossy()
                 .into_owned();
-            Ok(FileStorage { name, file, len })
+            Ok(FileStorage {
+                name,
+                file,
+                len,
+                #[cfg(target_os = "linux")]
+                mapped: Default::default(),
+            })
+        }
+
+        #[cfg(target_os = "linux")]
+        fn mapped(&self) -> Option<&bytes::Bytes> {
+            let map = || {
+                // SAFETY: it is only read, and pages live as long as the mapping, which the bytes own. That nobody writes to
+                // the file meanwhile is what the type's documentation asks for; our own files come by a rename, whole.
+                let map = unsafe { memmap2::Mmap::map(&self.file) }.ok()?;
+                // Nothing is lost where the system does not read ahead.
+                let _ = map.advise(memmap2::Advice::WillNeed);
+                Some(bytes::Bytes::from_owner(map))
+            };
+            self.mapped.get_or_init(map).as_ref()
         }
 
         #[cfg(unix)]
@@ -160,6 +192,17 @@ mod native {
             let done = self.fill(offset, &mut bytes).map(|()| bytes);
             async move { done }.boxed_local()
         }
+
+        #[cfg(target_os = "linux")]
+        fn map(&self, offset: u64, len: usize) -> Option<Bytes> {
+            let from = usize::try_from(offset).ok()?;
+            let to = from.checked_add(len)?;
+            let all = self.mapped().filter(|all| to <= all.len())?;
+            Some(Bytes::from_shared(
+                all.slice(from..to),
+                AllocationProperty::File,
+            ))
+        }
     }
 }
 
@@ -177,5 +220,27 @@ mod tests {
             let error = block_on(storage.read(offset, len)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
+        assert!(storage.map(1, 2).is_none());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_shows_what_it_reads_and_nothing_beyond_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let all: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &all).unwrap();
+        let storage = FileStorage::open(&path).unwrap();
+        for (offset, len) in [(0, 10_000), (4097, 5), (10_000, 0)] {
+            let read = block_on(storage.read(offset, len)).unwrap();
+            assert_eq!(storage.map(offset, len).as_deref(), Some(&*read));
+        }
+        for (offset, len) in [(9_999, 2), (u64::MAX, 1), (1, usize::MAX)] {
+            assert!(storage.map(offset, len).is_none());
+        }
+        std::fs::write(&path, []).unwrap();
+        let empty = FileStorage::open(&path).unwrap();
+        assert_eq!(empty.map(0, 0).as_deref(), Some(&[][..]));
+        assert!(empty.map(0, 1).is_none());
     }
 }

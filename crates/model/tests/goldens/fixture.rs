@@ -115,6 +115,11 @@ impl Golden {
 
     /// The GGUF file, where llama.cpp knows the family.
     pub fn gguf(&self) -> Option<Result<Checkpoint, Error>> {
+        Some(open(self.file()?.to_bytes()))
+    }
+
+    /// The same, to be written.
+    pub fn file(&self) -> Option<Writer> {
         let form = self.gguf.as_ref()?;
         let mut file = Writer::default();
         for (key, value) in &form.metadata {
@@ -144,7 +149,7 @@ impl Golden {
                 bytes,
             });
         }
-        Some(open(file.to_bytes()))
+        Some(file)
     }
 }
 

@@ -184,6 +184,37 @@ fn every_gguf_file_computes_what_transformers_does() {
 }
 
 #[test]
+fn a_file_on_disk_computes_the_same_with_neighbours_side_by_side_and_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let (mut joined, mut apart) = (0, 0);
+    for golden in goldens() {
+        let Some(mut file) = golden.file() else {
+            continue;
+        };
+        let answers = |checkpoint: &Checkpoint| {
+            let mut decoder = load(checkpoint, &Device::flex()).unwrap();
+            // What is mapped stays when nobody can open it any more.
+            let _ = std::fs::remove_file(&path);
+            logits(&mut decoder, &golden.prompt, 0).unwrap()
+        };
+        let expected = answers(&golden.gguf().unwrap().unwrap());
+        for _ in 0..2 {
+            std::fs::write(&path, file.to_bytes()).unwrap();
+            let checkpoint = block_on(Checkpoint::open(&path)).unwrap();
+            let [gate, up] = ["blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"];
+            joined += usize::from(checkpoint.map([gate, up]).is_some());
+            apart += usize::from(checkpoint.map([up, gate]).is_some());
+            assert_eq!(answers(&checkpoint), expected, "{}", golden.name);
+            file.tensors.reverse();
+        }
+    }
+    if cfg!(target_os = "linux") {
+        assert!(joined >= 10 && apart >= 10, "{joined} and {apart} files");
+    }
+}
+
+#[test]
 fn a_folder_in_half_precision_computes_what_its_numbers_in_single_precision_do() {
     let mut checked = 0;
     for golden in goldens() {
