@@ -3,13 +3,15 @@
 
     pytorch.py --model FILE.gguf [--device cuda|cpu] [--threads 2] [--prompt 512] [--decode 128] [--sequences 1] [--rounds 1]
 
-(PyPI torch, transformers, gguf.) Weights are random, in 16 bits on a GPU and 32 on a CPU: PyTorch has no kernels for the file's
-formats, and values do not change speed; so loading is not measured. Figures are medians over the rounds that follow one untimed round.
+(PyPI torch, transformers and gguf; tests/golden/requirements.txt has versions that work.) Weights are random, in 16 bits on a GPU and 32 on a CPU: PyTorch has no kernels for the file's
+formats, and values do not change speed; so loading is not measured.
+Figures are medians over the rounds that follow one untimed round.
 """
 import argparse
 import json
 import resource
 import statistics
+import sys
 import time
 
 import torch
@@ -36,6 +38,8 @@ def now():
 def llama():
     """A llama of the file's shape on the device."""
     reader = GGUFReader(asked.model)
+    if reader.get_field("general.architecture").contents() != "llama":
+        sys.exit(f"pytorch.py: {asked.model} is no llama, and of other families it does not know the shape")
     entry = lambda key: reader.get_field(f"llama.{key}").contents()
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     config = transformers.LlamaConfig(

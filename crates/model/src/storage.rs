@@ -238,6 +238,7 @@ mod tests {
         for (offset, len) in [(9_999, 2), (u64::MAX, 1), (1, usize::MAX)] {
             assert!(storage.map(offset, len).is_none());
         }
+        let path = folder.path().join("empty");
         std::fs::write(&path, []).unwrap();
         let empty = FileStorage::open(&path).unwrap();
         assert_eq!(empty.map(0, 0).as_deref(), Some(&[][..]));

@@ -38,9 +38,8 @@ impl Decoder {
         // In full, since it is recorded.
         self.forward(&single, Want::Tokens).await?;
         // The others are there for their kernels, and a GPU in software takes seconds for all layers.
-        let layers = self.unlike_layers();
+        let (layers, device) = (self.unlike_layers(), self.device.clone());
         for step in prompts.into_iter().chain([last]).chain(long).chain(drawn) {
-            let device = self.device.clone();
             let rows = Rows::new(Numbers::new(&step, self), &device);
             let compute = || self.compute_through(layers.iter().copied(), &rows, Want::Tokens);
             if let Some(Answer::Tokens(tokens)) = together(&device, compute) {
