@@ -30,13 +30,13 @@ use crate::{Format, Layout};
 /// Rows of a panel.
 pub const ROWS: usize = 16;
 
-/// Where a block's f16 numbers are in the file's form (`ggml-common.h`), where it has some.
-fn halves(format: Format) -> Option<&'static [usize]> {
+/// Where a block's f16 numbers are in the file's form (`ggml-common.h`).
+fn halves(format: Format) -> &'static [usize] {
     match format {
-        Format::F32 | Format::F16 | Format::BF16 => None,
-        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => Some(&[0]),
-        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => Some(&[0, 2]),
-        Format::Q6_K => Some(&[208]),
+        Format::F32 | Format::F16 | Format::BF16 => &[],
+        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q6_K => &[208],
     }
 }
 
@@ -49,7 +49,7 @@ pub fn pack(layout: Layout, bytes: &mut Vec<u8>) {
     let packed = packed_bytes(layout, bytes.len());
     bytes.reserve_exact(packed - bytes.len());
     bytes.resize(packed, 0);
-    if halves(layout.format).is_some() {
+    if layout.format.block() > 1 {
         let shared = Shared::new(bytes);
         threads::share(layout.rows.div_ceil(ROWS), |panel| {
             // SAFETY: each task has its own panel.
@@ -82,7 +82,7 @@ pub fn pack_into(layout: Layout, bytes: &[u8], to: &mut [u8]) {
 
 /// Whether [`pack`] leaves a matrix as its file has it.
 pub fn stays(layout: Layout) -> bool {
-    halves(layout.format).is_none() && layout.rows.is_multiple_of(ROWS)
+    layout.format.block() == 1 && layout.rows.is_multiple_of(ROWS)
 }
 
 /// Bytes of a matrix in panels that has so many in its file.
@@ -90,124 +90,235 @@ pub fn packed_bytes(layout: Layout, bytes: usize) -> usize {
     bytes / layout.rows.max(1) * layout.rows.next_multiple_of(ROWS)
 }
 
-/// A panel from its rows in the file's form, side by side.
-fn pack_panel(format: Format, file: &[u8], panel: &mut [u8]) {
-    let Some(halves) = halves(format) else {
-        return panel.copy_from_slice(file);
-    };
-    let (row, size) = (file.len() / ROWS, format.block_bytes());
-    for (b, to) in panel.chunks_exact_mut(ROWS * size).enumerate() {
-        for r in 0..ROWS {
-            pack_block(format, halves, &file[r * row + b * size..][..size], to, r);
+/// A word of every row of a panel.
+type Words = [u32; ROWS];
+
+/// What `f` makes of the words of each row: a loop over rows, which compilers turn into vectors on every machine.
+#[inline(always)]
+fn each<const N: usize, const M: usize>(
+    words: [&Words; N],
+    f: impl Fn([u32; N]) -> [u32; M],
+) -> [Words; M] {
+    let mut out = [[0; ROWS]; M];
+    for r in 0..ROWS {
+        let made = f(words.map(|words| words[r]));
+        for (out, made) in out.iter_mut().zip(made) {
+            out[r] = made;
         }
+    }
+    out
+}
+
+/// The same block of every row, `SIZE` bytes in the file's form.
+struct Block<'a, const SIZE: usize>([&'a [u8; SIZE]; ROWS]);
+
+impl<const SIZE: usize> Block<'_, SIZE> {
+    /// Bytes `at .. at + N` of every row.
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, at: usize) -> [[u8; N]; ROWS] {
+        let mut out = [[0; N]; ROWS];
+        for (out, block) in out.iter_mut().zip(self.0) {
+            out.copy_from_slice(&block[at..at + N]);
+        }
+        out
+    }
+
+    /// The word at byte `at` of every row.
+    #[inline(always)]
+    fn word(&self, at: usize) -> Words {
+        let mut out = [0; ROWS];
+        for (out, bytes) in out.iter_mut().zip(self.bytes(at)) {
+            *out = u32::from_le_bytes(bytes);
+        }
+        out
     }
 }
 
-/// One row's block into its panel.
-fn pack_block(format: Format, halves: &[usize], block: &[u8], panel: &mut [u8], r: usize) {
+/// A panel from its rows in the file's form, side by side.
+fn pack_panel(format: Format, file: &[u8], panel: &mut [u8]) {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => panel.copy_from_slice(file),
+        // Each compiled alone, with the bytes and the fours of columns of its block.
+        Format::Q4_0 => pack_blocks::<18, 8>(Format::Q4_0, file, panel),
+        Format::Q4_1 => pack_blocks::<20, 8>(Format::Q4_1, file, panel),
+        Format::Q5_0 => pack_blocks::<22, 8>(Format::Q5_0, file, panel),
+        Format::Q5_1 => pack_blocks::<24, 8>(Format::Q5_1, file, panel),
+        Format::Q8_0 => pack_blocks::<34, 8>(Format::Q8_0, file, panel),
+        Format::Q4_K => pack_blocks::<144, 64>(Format::Q4_K, file, panel),
+        Format::Q5_K => pack_blocks::<176, 64>(Format::Q5_K, file, panel),
+        Format::Q6_K => pack_blocks::<210, 64>(Format::Q6_K, file, panel),
+    }
+}
+
+/// [`pack_panel`], block by block.
+#[inline(always)]
+fn pack_blocks<const SIZE: usize, const QUADS: usize>(
+    format: Format,
+    file: &[u8],
+    panel: &mut [u8],
+) {
+    let blocks = file.len() / ROWS / SIZE;
+    let file = file.as_chunks().0;
+    for (b, to) in panel
+        .as_chunks_mut::<SIZE>()
+        .0
+        .chunks_exact_mut(ROWS)
+        .enumerate()
+    {
+        let block = Block(std::array::from_fn(|r| &file[r * blocks + b]));
+        pack_block::<SIZE, QUADS>(format, &block, to.as_flattened_mut());
+    }
+}
+
+/// A block of every row into its panel.
+#[inline(always)]
+fn pack_block<const SIZE: usize, const QUADS: usize>(
+    format: Format,
+    block: &Block<SIZE>,
+    panel: &mut [u8],
+) {
+    let halves = halves(format);
     let (head, words) = panel.split_at_mut(2 * ROWS * halves.len());
     for (to, &at) in head.chunks_exact_mut(2 * ROWS).zip(halves) {
-        to[2 * r..][..2].copy_from_slice(&block[at..][..2]);
+        to.copy_from_slice(block.bytes::<2>(at).as_flattened());
     }
     let mut next = words.chunks_exact_mut(4 * ROWS);
-    let mut put = |word: u32| {
+    let mut put = |words: &Words| {
         let to = next.next().expect("a panel has the bytes of its rows");
-        to[4 * r..][..4].copy_from_slice(&word.to_le_bytes());
+        for (to, word) in to.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
     };
 
     match format {
         Format::Q4_K | Format::Q5_K => {
-            let fields = six_bits(&block[4..16]);
-            for (i, five) in fields.as_chunks::<5>().0.iter().enumerate() {
-                let five = five.iter().rev().fold(0, |word, &field| word << 6 | field);
-                put(five | ((fields[15] >> (2 * i)) & 3) << 30);
-            }
+            let packed = [4, 8, 12].map(|at| block.word(at));
+            each(packed.each_ref(), six_bits).iter().for_each(&mut put);
         }
         Format::Q6_K => {
-            let scales = block[192..208].as_chunks().0;
-            scales
-                .iter()
-                .for_each(|four| put(u32::from_le_bytes(*four) ^ 0x8080_8080));
+            for at in (192..208).step_by(4) {
+                let [scales] = each([&block.word(at)], |[four]| [four ^ 0x8080_8080]);
+                put(&scales);
+            }
         }
         _ => {}
     }
 
-    let mut quants = [0; 256];
-    let quants = &mut quants[..format.block()];
-    read_quants(format, block, quants);
+    let mut quads = [[0; ROWS]; QUADS];
+    read_quads(format, block, &mut quads);
     // Bits of both halves of a word.
     const ONE: u32 = 0x0001_0001;
     const TWO: u32 = 3 * ONE;
     const FOUR: u32 = 15 * ONE;
     match format {
         Format::Q8_0 => {
-            for [a, b] in pairs(quants) {
-                put(a | b << 8);
+            for quad in &quads {
+                let [word] = each([quad], |quad| {
+                    let [a, b] = pairs(quad);
+                    [a | b << 8]
+                });
+                put(&word);
             }
         }
         Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
-            for p in pairs::<16>(quants) {
-                let mut rest = 0;
-                for (k, [a, b, c, d]) in p.as_chunks().0.iter().enumerate() {
-                    put(a | b << 5 | c << 10 | ((d >> 4) & ONE) << 15);
-                    rest |= (d & FOUR) << (4 * k);
+            for quads in quads.as_chunks::<8>().0 {
+                let mut rest = [0; ROWS];
+                for (k, [low, high]) in quads.as_chunks().0.iter().enumerate() {
+                    let word;
+                    [word, rest] = each([low, high, &rest], |[low, high, rest]| {
+                        let [a, b, c, d] = pairs([low, high]);
+                        let word = a | b << 5 | c << 10 | ((d >> 4) & ONE) << 15;
+                        [word, rest | (d & FOUR) << (4 * k)]
+                    });
+                    put(&word);
                 }
-                put(rest);
+                put(&rest);
             }
         }
         Format::Q6_K => {
-            for p in pairs::<8>(quants) {
-                let mut rest = 0;
-                for (k, four) in p.as_chunks().0.iter().enumerate() {
-                    let [a, b, c, d] = four.map(|pair| pair ^ (ONE << 5));
-                    put((d & FOUR) | a << 4 | b << 10);
-                    rest |= (((d >> 4) & TWO) | c << 2) << (8 * k);
+            for quads in quads.as_chunks::<4>().0 {
+                let mut rest = [0; ROWS];
+                for (k, [low, high]) in quads.as_chunks().0.iter().enumerate() {
+                    let word;
+                    [word, rest] = each([low, high, &rest], |[low, high, rest]| {
+                        let [a, b, c, d] = pairs([low, high]).map(|pair| pair ^ (ONE << 5));
+                        let word = (d & FOUR) | a << 4 | b << 10;
+                        [word, rest | (((d >> 4) & TWO) | c << 2) << (8 * k)]
+                    });
+                    put(&word);
                 }
-                put(rest);
+                put(&rest);
             }
         }
         _ => {
-            for [a, b, c, d] in pairs(quants) {
-                put(a | b << 4 | c << 8 | d << 12);
+            for [low, high] in quads.as_chunks().0 {
+                let [word] = each([low, high], |quads| {
+                    let [a, b, c, d] = pairs(quads);
+                    [a | b << 4 | c << 8 | d << 12]
+                });
+                put(&word);
             }
         }
     }
 }
 
-/// `N` pairs of columns at a time, each as a word of two halves.
-fn pairs<const N: usize>(quants: &[u8]) -> impl Iterator<Item = [u32; N]> {
-    quants.chunks_exact(2 * N).map(|quants| {
-        std::array::from_fn(|i| u32::from(quants[2 * i]) | u32::from(quants[2 * i + 1]) << 16)
+/// Four columns each, a byte a column, as pairs: two columns in the halves of a word.
+#[inline(always)]
+fn pairs<const N: usize, const M: usize>(quads: [u32; N]) -> [u32; M] {
+    std::array::from_fn(|i| match (quads[i / 2], i % 2) {
+        (quad, 0) => quad & 0xff | (quad & 0xff00) << 8,
+        (quad, _) => quad >> 16 & 0xff | quad >> 24 << 16,
     })
 }
 
-/// Eight scales and eight minima of `Q4_K` and `Q5_K`: in the file those of groups 4 and up have their low bits in the last
-/// four bytes and their high ones above the others'.
-fn six_bits(packed: &[u8]) -> [u32; 16] {
-    let byte = |i: usize| u32::from(packed[i]);
-    std::array::from_fn(|i| {
+/// Eight scales and eight minima of `Q4_K` and `Q5_K`, five a word and the last above them. In the file those of groups 4 and up
+/// have their low bits in the last four bytes and their high ones above the others'.
+#[inline(always)]
+fn six_bits(packed: [u32; 3]) -> [u32; 3] {
+    let byte = |i: usize| packed[i / 4] >> (8 * (i % 4));
+    let fields: [u32; 16] = std::array::from_fn(|i| {
         let (g, min) = (i % 8, i / 8);
         match g < 4 {
             true => byte(g + 4 * min) & 63,
-            false => byte(g + 4) >> (4 * min) & 15 | byte(g - 4 + 4 * min) >> 6 << 4,
+            false => byte(g + 4) >> (4 * min) & 15 | (byte(g - 4 + 4 * min) >> 6 & 3) << 4,
         }
+    });
+    std::array::from_fn(|i| {
+        let five = fields[5 * i..][..5].iter().rev();
+        five.fold(fields[15] >> (2 * i) & 3, |word, &field| word << 6 | field)
     })
 }
 
-/// A block's quants in the order of its columns.
-fn read_quants(format: Format, block: &[u8], out: &mut [u8]) {
-    let nibbles = |at: usize, out: &mut [u8]| {
+/// A block's quants in the order of its columns, four in a word, a byte each.
+#[inline(always)]
+fn read_quads<const SIZE: usize>(format: Format, block: &Block<SIZE>, out: &mut [Words]) {
+    let nibbles = |at: usize, out: &mut [Words]| {
         let half = out.len() / 2;
         let (low, high) = out.split_at_mut(half);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[at..][..half]) {
-            (*low, *high) = (byte & 15, byte >> 4);
+        for (i, (low, high)) in low.iter_mut().zip(high).enumerate() {
+            let word = block.word(at + 4 * i);
+            [*low, *high] = each([&word], |[word]| {
+                [word & 0x0f0f_0f0f, word >> 4 & 0x0f0f_0f0f]
+            });
         }
     };
-    let high_bits = |at: usize, out: &mut [u8]| {
-        for (out, byte) in out.chunks_exact_mut(8).zip(&block[at..]) {
-            for (bit, out) in out.iter_mut().enumerate() {
-                *out |= (byte >> bit & 1) << 4;
-            }
+    // Adds bits `4 ..` to each byte, which lie in words from `at` on beside those of other columns.
+    let upper = |at: usize, shift: usize, mask: u32, out: &mut [Words]| {
+        for (i, out) in out.iter_mut().enumerate() {
+            let bits = block.word(at + 4 * i);
+            [*out] = each([out, &bits], |[quad, bits]| {
+                [quad | (bits >> shift & mask) << 4]
+            });
+        }
+    };
+    // The fifth bits of 32 columns, side by side in a word.
+    let fifth = |at: usize, out: &mut [Words]| {
+        let bits = block.word(at);
+        for (i, out) in out.iter_mut().enumerate() {
+            [*out] = each([out, &bits], |[quad, bits]| {
+                let four = bits >> (4 * i);
+                [quad | (four & 1) << 4 | (four & 2) << 11 | (four & 4) << 18 | (four & 8) << 25]
+            });
         }
     };
     match format {
@@ -216,35 +327,35 @@ fn read_quants(format: Format, block: &[u8], out: &mut [u8]) {
         Format::Q4_1 => nibbles(4, out),
         Format::Q5_0 => {
             nibbles(6, out);
-            high_bits(2, out);
+            fifth(2, out);
         }
         Format::Q5_1 => {
             nibbles(8, out);
-            high_bits(4, out);
+            fifth(4, out);
         }
-        Format::Q8_0 => out.copy_from_slice(&block[2..]),
+        Format::Q8_0 => {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = block.word(2 + 4 * i);
+            }
+        }
         Format::Q4_K => {
-            for (i, out) in out.chunks_exact_mut(64).enumerate() {
+            for (i, out) in out.chunks_exact_mut(16).enumerate() {
                 nibbles(16 + 32 * i, out);
             }
         }
         Format::Q5_K => {
-            for (i, out) in out.chunks_exact_mut(64).enumerate() {
+            for (i, out) in out.chunks_exact_mut(16).enumerate() {
                 nibbles(48 + 32 * i, out);
             }
-            for (i, out) in out.chunks_exact_mut(32).enumerate() {
-                for (out, byte) in out.iter_mut().zip(&block[16..]) {
-                    *out |= (byte >> i & 1) << 4;
-                }
+            for (i, out) in out.chunks_exact_mut(8).enumerate() {
+                upper(16, i, 0x0101_0101, out);
             }
         }
         Format::Q6_K => {
-            for (i, out) in out.chunks_exact_mut(128).enumerate() {
+            for (i, out) in out.chunks_exact_mut(32).enumerate() {
                 nibbles(64 * i, out);
-                for (quarter, out) in out.chunks_exact_mut(32).enumerate() {
-                    for (out, byte) in out.iter_mut().zip(&block[128 + 32 * i..]) {
-                        *out |= (byte >> (2 * quarter) & 3) << 4;
-                    }
+                for (quarter, out) in out.chunks_exact_mut(8).enumerate() {
+                    upper(128 + 32 * i, 2 * quarter, 0x0303_0303, out);
                 }
             }
         }
