@@ -9,4 +9,4 @@ export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
 cargo test --release --target aarch64-unknown-linux-gnu -Zbuild-std=std,panic_unwind,test \
-    --target-dir "${CARGO_TARGET_DIR:-target}/build-std" -p tinderbox-cpu --lib
+    --target-dir "${CARGO_TARGET_DIR:-target}/build-std" -p tinderbox-cpu --test cpu

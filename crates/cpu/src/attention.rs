@@ -128,19 +128,29 @@ pub struct Attention<'a, C> {
 impl Attention<'_, f32> {
     /// `[rows, heads · head_dim]`.
     pub fn run(&self) -> Vec<f32> {
-        attend(self, Isa::best())
+        self.run_on(Isa::best())
+    }
+
+    /// [`Attention::run`] on this instruction set, or on the next whose vectors divide a head.
+    pub fn run_on(&self, isa: Isa) -> Vec<f32> {
+        attend(self, isa)
     }
 }
 
 impl Attention<'_, f16> {
     /// `[rows, heads · head_dim]`.
     pub fn run(&self) -> Vec<f32> {
-        attend(self, Isa::best())
+        self.run_on(Isa::best())
+    }
+
+    /// [`Attention::run`] on this instruction set, or on the next whose vectors divide a head.
+    pub fn run_on(&self, isa: Isa) -> Vec<f32> {
+        attend(self, isa)
     }
 }
 
-/// [`Attention::run`], on this instruction set or on the next whose vectors divide a head.
-pub(crate) fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
+/// `Attention::run_on`.
+fn attend<C: Read>(attention: &Attention<C>, isa: Isa) -> Vec<f32> {
     let spec = attention.spec;
     let isa = isa.of_width(spec.head_dim);
     let mut out = vec![0.0; attention.rows.len() / 3 * spec.heads * spec.head_dim];

@@ -16,9 +16,13 @@ pub(crate) trait Job {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
+/// An instruction set that this CPU has: there is no other way to one than [`Isa::available`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Set);
+
 /// Instruction sets the twin is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Isa {
+enum Set {
     /// Left out where simd128 is always there: a module's size is the time it takes to load.
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     Scalar,
@@ -41,8 +45,8 @@ impl Isa {
         clippy::vec_init_then_push,
         reason = "what is pushed depends on the target"
     )]
-    pub(crate) fn available() -> Vec<Isa> {
-        let mut isas = Vec::new();
+    pub fn available() -> Vec<Isa> {
+        let mut sets = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2")
@@ -53,17 +57,17 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
-            isas.extend((avx512 && crate::amx::is_available()).then_some(Isa::Amx));
-            isas.extend(avx512.then_some(Isa::Avx512));
-            isas.extend(avx2.then_some(Isa::Avx2));
+            sets.extend((avx512 && crate::amx::is_available()).then_some(Set::Amx));
+            sets.extend(avx512.then_some(Set::Avx512));
+            sets.extend(avx2.then_some(Set::Avx2));
         }
         #[cfg(target_arch = "aarch64")]
-        isas.push(Isa::Neon);
+        sets.push(Set::Neon);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        isas.push(Isa::Simd128);
+        sets.push(Set::Simd128);
         #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-        isas.push(Isa::Scalar);
-        isas
+        sets.push(Set::Scalar);
+        sets.into_iter().map(Isa).collect()
     }
 
     /// The best one.
@@ -72,16 +76,22 @@ impl Isa {
         *BEST.get_or_init(|| Isa::available()[0])
     }
 
+    /// Whether it multiplies by tiles ([`crate::amx`]).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_tiles(self) -> bool {
+        self.0 == Set::Amx
+    }
+
     /// This one, or the next whose vectors divide rows of `width`.
     ///
     /// # Panics
     /// Where `width` is no multiple of 8.
     pub(crate) fn of_width(self, width: usize) -> Isa {
         assert!(width.is_multiple_of(8), "width {width} is no multiple of 8");
-        match self {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Amx if !width.is_multiple_of(16) => Isa::Avx2,
-            isa => isa,
+            Set::Avx512 | Set::Amx if !width.is_multiple_of(16) => Isa(Set::Avx2),
+            _ => self,
         }
     }
 
@@ -90,36 +100,36 @@ impl Isa {
         // SAFETY: an `Isa` other than `Scalar` only comes from `available`, which checked the CPU,
         // or from `of_width`, whose AVX2 every one of these CPUs has.
         unsafe {
-            match self {
+            match self.0 {
                 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-                Isa::Scalar => job.run::<Scalar>(),
+                Set::Scalar => job.run::<Scalar>(),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2(job),
+                Set::Avx2 => avx2(job),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Amx => avx512(job),
+                Set::Avx512 | Set::Amx => avx512(job),
                 #[cfg(target_arch = "aarch64")]
-                Isa::Neon => job.run::<crate::neon::Neon>(),
+                Set::Neon => job.run::<crate::neon::Neon>(),
                 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-                Isa::Simd128 => job.run::<crate::wasm::Simd128>(),
+                Set::Simd128 => job.run::<crate::wasm::Simd128>(),
             }
         }
     }
 
     /// Its name, for people.
     pub(crate) fn name(self) -> &'static str {
-        match self {
+        match self.0 {
             #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-            Isa::Scalar => "scalar",
+            Set::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => "AVX2",
+            Set::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => "AVX-512 VNNI",
+            Set::Avx512 => "AVX-512 VNNI",
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx => "AMX",
+            Set::Amx => "AMX",
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => "NEON",
+            Set::Neon => "NEON",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Isa::Simd128 => "simd128",
+            Set::Simd128 => "simd128",
         }
     }
 }

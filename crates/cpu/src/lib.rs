@@ -25,8 +25,6 @@ pub mod reference;
 pub mod sample;
 mod simd;
 mod spec;
-#[cfg(test)]
-mod tests;
 mod threads;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -35,6 +33,7 @@ mod x86;
 
 pub use attention::{Attention, Cell, rope};
 pub use format::Format;
+pub use isa::Isa;
 pub use linear::{Linear, embed};
 pub use low_rank::LowRank;
 pub use panel::{ROWS as PANEL_ROWS, pack, pack_into, packed_bytes, stays};
@@ -42,14 +41,14 @@ pub use spec::{
     Activation, AttentionSpec, DRAW, Draw, ENTRY, Factors, Input, Layout, LinearSpec, LowRankSpec,
     Norm, PARTS, RopeSpec,
 };
-pub use threads::join;
+pub use threads::{join, share};
 
 /// What these run on, as in `AVX-512 VNNI, 2 threads`.
 pub fn description() -> String {
     let threads = threads::count();
     format!(
         "{}, {threads} thread{}",
-        isa::Isa::best().name(),
+        Isa::best().name(),
         if threads == 1 { "" } else { "s" }
     )
 }

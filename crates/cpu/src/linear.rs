@@ -34,7 +34,8 @@ impl Linear<'_> {
         self.run_on(Isa::best(), out, width);
     }
 
-    pub(crate) fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
+    /// [`Linear::run`] on this instruction set.
+    pub fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
         let gated = matches!(self.spec.input, Input::Gated(_));
         let wide = self.spec.layout.columns * if gated { 2 } else { 1 };
         assert!(
@@ -59,11 +60,11 @@ impl Linear<'_> {
 
     fn quantized<Q: Quant>(&self, isa: Isa, out: &mut [f32], width: usize) {
         #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Amx {
+        if isa.has_tiles() {
             let rows = &self.prepare::<Q>(isa, out.len() / width)[..];
             let (whole, rest) = rows.as_chunks();
             let blocks = threads::collect(whole.len(), |b| {
-                // SAFETY: `Isa::Amx` vouches for the instruction set.
+                // SAFETY: `isa` vouches for the instruction set.
                 unsafe { amx::Block::new(&whole[b]) }
             });
             let first = rows.len() - rest.len();

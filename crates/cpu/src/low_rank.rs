@@ -37,7 +37,8 @@ impl LowRank<'_> {
         self.run_on(Isa::best(), out, width);
     }
 
-    pub(crate) fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
+    /// [`LowRank::run`] on this instruction set.
+    pub fn run_on(&self, isa: Isa, out: &mut [f32], width: usize) {
         let rows = self.rows.chunks_exact(2);
         assert!(
             rows.clone().is_sorted_by(|a, b| a[0] < b[0]),

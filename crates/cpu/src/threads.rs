@@ -3,13 +3,11 @@
 #[cfg(feature = "threads")]
 mod team;
 #[cfg(feature = "threads")]
-pub use team::join;
-#[cfg(feature = "threads")]
-pub(crate) use team::share;
+pub use team::{join, share};
 
 /// Calls `task` for `0 .. tasks`. Tasks must not depend on each other.
 #[cfg(not(feature = "threads"))]
-pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+pub fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     (0..tasks).for_each(task);
 }
 

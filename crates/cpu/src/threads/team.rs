@@ -42,7 +42,7 @@ pub fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Calls `task` for `0 .. tasks`, on the threads there are.
-pub(crate) fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+pub fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     if tasks < 2 || rayon::current_num_threads() == 1 {
         return (0..tasks).for_each(task);
     }
@@ -176,89 +176,5 @@ impl Drop for Whole<'_> {
                 std::thread::yield_now();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-
-    /// Runs in a pool of its own: the global one may have one thread.
-    fn with_threads<T: Send>(count: usize, work: impl FnOnce() -> T + Send) -> T {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
-        pool.unwrap().install(work)
-    }
-
-    #[test]
-    fn each_task_runs_once_in_every_piece_of_work() {
-        for threads in [1, 2, 3] {
-            with_threads(threads, || {
-                join(|| {
-                    for tasks in (0..500).chain([100_000]) {
-                        let seen: Vec<_> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
-                        share(tasks, |i| {
-                            seen[i].fetch_add(1, Ordering::Relaxed);
-                        });
-                        assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));
-                    }
-                });
-            });
-        }
-    }
-
-    #[test]
-    fn several_teams_share_a_pool() {
-        let total = AtomicU64::new(0);
-        with_threads(2, || {
-            rayon::scope(|scope| {
-                for _ in 0..4 {
-                    scope.spawn(|_| {
-                        join(|| {
-                            for _ in 0..200 {
-                                share(10, |i| {
-                                    total.fetch_add(i as u64, Ordering::Relaxed);
-                                });
-                            }
-                        });
-                    });
-                }
-            });
-        });
-        assert_eq!(total.into_inner(), 4 * 200 * 45);
-    }
-
-    #[test]
-    fn a_task_that_shares_is_refused_where_it_would_lose_its_own_piece() {
-        with_threads(2, || {
-            let nested = AssertUnwindSafe(|| {
-                join(|| {
-                    // SAFETY: `join` put it there, and the pool has two threads.
-                    let team = unsafe { &*TEAM.get() };
-                    team.share(2, &|_| team.share(2, &|_| ()));
-                });
-            });
-            assert!(catch_unwind(nested).is_err());
-        });
-    }
-
-    #[test]
-    fn a_task_that_panics_ends_the_work_and_not_the_pool() {
-        with_threads(2, || {
-            for wrong in 0..20 {
-                let all = AssertUnwindSafe(|| {
-                    share(20, |i| {
-                        assert!(i != wrong, "this one is wrong");
-                    });
-                });
-                assert!(catch_unwind(all).is_err());
-            }
-            let sum = AtomicU32::new(0);
-            share(10, |i| {
-                sum.fetch_add(i as u32, Ordering::Relaxed);
-            });
-            assert_eq!(sum.into_inner(), 45);
-        });
     }
 }

@@ -2,14 +2,10 @@
 
 use half::f16;
 
-use crate::attention::{Attention, attend};
-use crate::isa::Isa;
-use crate::linear::Linear;
-use crate::low_rank::LowRank;
-use crate::pack;
-use crate::sample::{Adapters, Random, matrix};
-use crate::{
-    Activation, AttentionSpec, Format, Input, Layout, LinearSpec, LowRankSpec, Norm, reference,
+use tinderbox_cpu::sample::{Adapters, Random, matrix};
+use tinderbox_cpu::{
+    Activation, Attention, AttentionSpec, Format, Input, Isa, Layout, Linear, LinearSpec, LowRank,
+    LowRankSpec, Norm, pack, reference,
 };
 
 /// Largest difference as a share of the largest expected value.
@@ -147,7 +143,7 @@ fn attention_agrees_on_every_instruction_set() {
             spec,
         };
         for isa in Isa::available() {
-            let found = attend(&attention, isa);
+            let found = attention.run_on(isa);
             let error = error(&found, &expected);
             assert!(error < 1e-4, "{isa:?}, {spec:?}: error {error}");
         }
@@ -192,7 +188,7 @@ fn attention_depends_neither_on_the_rows_beside_it_nor_on_threads() {
                     blocks,
                     spec,
                 };
-                attend(&attention, isa)
+                attention.run_on(isa)
             };
             let each = qkv.chunks_exact(width).zip(rows.chunks(1));
             let alone: Vec<_> = each.clone().flat_map(mixed).collect();
