@@ -29,11 +29,9 @@ count() {
         END { print passed + 0, failed + 0, skipped + 0 }' "$1"
 }
 
-declare -A begun since
-
 # Runs one command under a name, shows how long it took, and adds up its tests.
 stage() {
-    local name=$1 start=${since[$1]:-$SECONDS} status=0 p f s
+    local name=$1 start=$SECONDS status=0 p f s
     shift
     echo "== $name"
     "$@" 2>&1 | tee "$logs/$name.log" || status=$?
@@ -43,21 +41,6 @@ stage() {
     echo "== $name: $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
     return "$status"
 }
-
-# Begins a stage beside those that follow.
-begin() {
-    since[$1]=$SECONDS
-    "${@:2}" >"$logs/$1.output" 2>&1 &
-    begun[$1]=$!
-}
-
-# Waits for it, and shows it as a stage like others.
-ended() {
-    local status=0
-    wait "${begun[$1]}" || status=$?
-    stage "$1" said "$1" "$status"
-}
-said() { cat "$logs/$1.output" && return "$2"; }
 
 finish() {
     grep -hsE '^(# )?SKIP: ' "$logs"/*.log | sort -u || true
@@ -75,44 +58,42 @@ pull() {
     target/release/tinderbox pull "$model" || echo "SKIP: $model could not be fetched, so no test on a real model"
 }
 
-rm -f "$logs"/*
+rm -f "$logs"/*.log
 # It waits for packages more than it computes, so it goes on beside the build.
-begin setup scripts/setup-test.sh
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+scripts/setup-test.sh >"$output" 2>&1 &
+installing=$!
 stage build build || finish
-ended setup || finish
+status=0
+wait "$installing" || status=$?
+setup() { cat "$output" && return "$status"; }
+stage setup setup || finish
 stage pull pull || true
 file=$(tail -n 1 "$logs/pull.log")
 if [[ -f $file ]]; then export TINDERBOX_TEST_MODELS=${file%/*}; fi
 
 stage cargo cargo test --release --workspace --no-fail-fast -- --show-output || true
-# Clients and nodes wait for one another half of the time, so what is compiled for other machines goes on beside them. Not beside
-# cargo, which waits for itself.
 if [[ -x .cache/tools/bin/wasm-bindgen ]]; then
-    if command -v qemu-aarch64 >/dev/null; then begin arm nice scripts/test-arm.sh; fi
-    begin wasm nice scripts/test-wasm.sh
-fi
-if [[ -f $file ]]; then
-    # The clients ask faster than LocalLab's limit allows.
-    TINDERBOX_LOCALLAB_RATE=0 stage clients scripts/with-server.sh "$model" scripts/test-clients.sh || true
-fi
-if [[ -v begun[arm] ]]; then ended arm || true; fi
-if [[ -v begun[wasm] ]]; then
-    ended wasm || true
-    status=0
-    stage build-edge scripts/build-edge.sh || status=$?
-    if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]]; then begin build-web nice scripts/build-web.sh; fi
-    if ((status == 0)); then
+    if command -v qemu-aarch64 >/dev/null; then stage arm scripts/test-arm.sh || true; fi
+    stage wasm scripts/test-wasm.sh || true
+    if stage build-edge scripts/build-edge.sh; then
         stage edge scripts/test-edge.sh || true
-        if [[ -f $file ]]; then
-            TINDERBOX_LOCALLAB_RATE=0 stage edge-clients scripts/with-server.sh "$model" scripts/test-edge-clients.sh || true
+    fi
+    if [[ -x ${TINDERBOX_CHROMIUM:-/usr/bin/chromium} ]] && stage build-web scripts/build-web.sh; then
+        stage web scripts/test-web.sh || true
+        # The numbers once more with the half floats of most GPUs, which SwiftShader lacks.
+        if lavapipe=$(scripts/chromium-lavapipe.sh); then
+            TINDERBOX_CHROMIUM=$lavapipe stage web-lavapipe scripts/test-web.sh tests/web/package/{adapters,parity}.test.mjs || true
         fi
     fi
 fi
-if [[ -v begun[build-web] ]] && ended build-web; then
-    stage web scripts/test-web.sh || true
-    # The numbers once more with the half floats of most GPUs, which SwiftShader lacks.
-    if lavapipe=$(scripts/chromium-lavapipe.sh); then
-        TINDERBOX_CHROMIUM=$lavapipe stage web-lavapipe scripts/test-web.sh tests/web/package/{adapters,parity}.test.mjs || true
+if [[ -f $file ]]; then
+    # The clients ask faster than LocalLab's limit allows.
+    export TINDERBOX_LOCALLAB_RATE=0
+    stage clients scripts/with-server.sh "$model" scripts/test-clients.sh || true
+    if [[ -f workers/edge/dist/tinderbox_edge.js ]]; then
+        stage edge-clients scripts/with-server.sh "$model" scripts/test-edge-clients.sh || true
     fi
 fi
 finish

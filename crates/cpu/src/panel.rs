@@ -136,18 +136,20 @@ impl<const SIZE: usize> Block<'_, SIZE> {
 
 /// A panel from its rows in the file's form, side by side.
 fn pack_panel(format: Format, file: &[u8], panel: &mut [u8]) {
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => panel.copy_from_slice(file),
-        // Each compiled alone, with the bytes and the fours of columns of its block.
-        Format::Q4_0 => pack_blocks::<18, 8>(Format::Q4_0, file, panel),
-        Format::Q4_1 => pack_blocks::<20, 8>(Format::Q4_1, file, panel),
-        Format::Q5_0 => pack_blocks::<22, 8>(Format::Q5_0, file, panel),
-        Format::Q5_1 => pack_blocks::<24, 8>(Format::Q5_1, file, panel),
-        Format::Q8_0 => pack_blocks::<34, 8>(Format::Q8_0, file, panel),
-        Format::Q4_K => pack_blocks::<144, 64>(Format::Q4_K, file, panel),
-        Format::Q5_K => pack_blocks::<176, 64>(Format::Q5_K, file, panel),
-        Format::Q6_K => pack_blocks::<210, 64>(Format::Q6_K, file, panel),
+    // Each format is compiled alone, so that loops over its blocks have known lengths.
+    macro_rules! formats {
+        ($($format:ident)*) => {
+            match format {
+                Format::F32 | Format::F16 | Format::BF16 => panel.copy_from_slice(file),
+                $(Format::$format => {
+                    const FORMAT: Format = Format::$format;
+                    const QUADS: usize = FORMAT.block() / 4;
+                    pack_blocks::<{ FORMAT.block_bytes() }, QUADS>(FORMAT, file, panel);
+                })*
+            }
+        };
     }
+    formats!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K);
 }
 
 /// [`pack_panel`], block by block.
@@ -159,14 +161,9 @@ fn pack_blocks<const SIZE: usize, const QUADS: usize>(
 ) {
     let blocks = file.len() / ROWS / SIZE;
     let file = file.as_chunks().0;
-    for (b, to) in panel
-        .as_chunks_mut::<SIZE>()
-        .0
-        .chunks_exact_mut(ROWS)
-        .enumerate()
-    {
+    for (b, to) in panel.chunks_exact_mut(ROWS * SIZE).enumerate() {
         let block = Block(std::array::from_fn(|r| &file[r * blocks + b]));
-        pack_block::<SIZE, QUADS>(format, &block, to.as_flattened_mut());
+        pack_block::<SIZE, QUADS>(format, &block, to);
     }
 }
 
