@@ -41,7 +41,10 @@ pub fn join<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Calls `task` for `0 .. tasks`, on the threads there are.
+/// Calls `task` for `0 .. tasks`, on the threads there are. Tasks must not depend on each other.
+///
+/// # Panics
+/// Where a task panics, or shares something itself on the thread that shares it.
 pub fn share(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     if tasks < 2 || rayon::current_num_threads() == 1 {
         return (0..tasks).for_each(task);
